@@ -1,0 +1,2 @@
+pub struct Embedded;
+pub struct WriterOptions;
