@@ -71,30 +71,76 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-macro_rules! delegate {
-    ($($name:ident($($arg:ident: $ty:ty),*) -> $out:ty;)*) => {
-        $(fn $name(&self, $($arg: $ty),*) -> $out { (**self).$name($($arg),*) })*
+/// Writes `impl Backend for $type` by passing every call on to `$this => $inner`: for types that add methods
+/// of their own to a backend.
+#[macro_export]
+macro_rules! delegate_backend {
+    ($(impl($($generics:tt)*))? for $type:ty, $this:ident => $inner:expr) => {
+        impl $(<$($generics)*>)? $crate::Backend for $type {
+            fn commit(&self, batch: $crate::Batch) -> $crate::BoxFuture<'_, $crate::Receipt> {
+                let $this = self;
+                $inner.commit(batch)
+            }
+            fn claim(&self, claims: Vec<$crate::Claim>) -> $crate::BoxFuture<'_, Vec<Vec<$crate::Job>>> {
+                let $this = self;
+                $inner.claim(claims)
+            }
+            fn get(&self, ids: Vec<$crate::JobId>) -> $crate::BoxFuture<'_, Vec<Option<$crate::Job>>> {
+                let $this = self;
+                $inner.get(ids)
+            }
+            fn select(&self, query: $crate::Query) -> $crate::BoxFuture<'_, $crate::Page> {
+                let $this = self;
+                $inner.select(query)
+            }
+            fn count(&self, filter: $crate::Filter) -> $crate::BoxFuture<'_, $crate::Counts> {
+                let $this = self;
+                $inner.count(filter)
+            }
+            fn history(
+                &self,
+                id: $crate::JobId,
+            ) -> $crate::BoxFuture<'_, Option<(Vec<$crate::HistoryEntry>, u64)>> {
+                let $this = self;
+                $inner.history(id)
+            }
+            fn held(&self) -> $crate::BoxFuture<'_, Vec<$crate::Lease>> {
+                let $this = self;
+                $inner.held()
+            }
+            fn record(&self, key: String) -> $crate::BoxFuture<'_, Option<(u64, Vec<u8>)>> {
+                let $this = self;
+                $inner.record(key)
+            }
+            fn verify(&self) -> $crate::BoxFuture<'_, $crate::Verified> {
+                let $this = self;
+                $inner.verify()
+            }
+            fn observe(&self, observer: std::sync::Arc<dyn $crate::Observer>) {
+                let $this = self;
+                $inner.observe(observer)
+            }
+            fn capabilities(&self) -> &$crate::Capabilities {
+                let $this = self;
+                $inner.capabilities()
+            }
+            fn health(&self) -> $crate::Health {
+                let $this = self;
+                $inner.health()
+            }
+            fn reopen(&self) -> $crate::BoxFuture<'_, ()> {
+                let $this = self;
+                $inner.reopen()
+            }
+            fn close(&self) -> $crate::BoxFuture<'_, ()> {
+                let $this = self;
+                $inner.close()
+            }
+        }
     };
 }
 
-impl<B: Backend + ?Sized> Backend for Arc<B> {
-    delegate! {
-        commit(batch: Batch) -> BoxFuture<'_, Receipt>;
-        claim(claims: Vec<Claim>) -> BoxFuture<'_, Vec<Vec<Job>>>;
-        get(ids: Vec<JobId>) -> BoxFuture<'_, Vec<Option<Job>>>;
-        select(query: Query) -> BoxFuture<'_, Page>;
-        count(filter: Filter) -> BoxFuture<'_, Counts>;
-        history(id: JobId) -> BoxFuture<'_, Option<(Vec<HistoryEntry>, u64)>>;
-        held() -> BoxFuture<'_, Vec<Lease>>;
-        record(key: String) -> BoxFuture<'_, Option<(u64, Vec<u8>)>>;
-        verify() -> BoxFuture<'_, Verified>;
-        observe(observer: Arc<dyn Observer>) -> ();
-        capabilities() -> &Capabilities;
-        health() -> Health;
-        reopen() -> BoxFuture<'_, ()>;
-        close() -> BoxFuture<'_, ()>;
-    }
-}
+delegate_backend!(impl(B: Backend + ?Sized) for Arc<B>, this => (**this));
 
 /// A wish for jobs.
 #[derive(Clone, Debug)]

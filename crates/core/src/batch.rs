@@ -134,9 +134,11 @@ impl Batch {
 /// What became of a batch, part by part and in its order.
 ///
 /// When [`Batch::require_all`] met a rejection, nothing was applied: the parts that said no carry their
-/// reason and all others [`Rejected::NotApplied`].
+/// reason, all other jobs [`Rejected::NotApplied`], and [`Receipt::applied`] is false.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Receipt {
+    /// False when [`Batch::require_all`] met a rejection or a conflict: then nothing was applied.
+    pub applied: bool,
     /// The new jobs as they were stored.
     pub inserts: Vec<Result<JobState, Rejected>>,
     /// The transitions that were made.
@@ -159,5 +161,29 @@ impl Receipt {
         let changes = self.changes.iter().filter_map(|verdict| verdict.as_ref().err());
         let deletes = self.deletes.iter().filter_map(|verdict| verdict.as_ref().err());
         inserts.chain(changes).chain(deletes).find(|rejected| **rejected != Rejected::NotApplied)
+    }
+}
+
+impl From<JobId> for Target {
+    fn from(id: JobId) -> Self {
+        Target::Id(id)
+    }
+}
+
+impl From<&JobId> for Target {
+    fn from(id: &JobId) -> Self {
+        Target::Id(*id)
+    }
+}
+
+impl From<Lease> for Target {
+    fn from(lease: Lease) -> Self {
+        Target::Lease(lease)
+    }
+}
+
+impl From<&Lease> for Target {
+    fn from(lease: &Lease) -> Self {
+        Target::Lease(*lease)
     }
 }

@@ -51,7 +51,7 @@ impl Tags {
 }
 
 /// Which tag sets match. Empty parts ask for nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TagFilter {
     /// Every one of these must be there.
     pub all: TagSet,
@@ -76,7 +76,7 @@ impl TagFilter {
 }
 
 /// Which jobs a claim may take, by their labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClaimFilter {
     /// The queues, taken in turn; `None` is every queue.
     pub queues: Option<Vec<QueueName>>,

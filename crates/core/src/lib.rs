@@ -37,7 +37,7 @@ pub use backend::{
 pub use backoff::Backoff;
 pub use batch::{Batch, Change, Delete, Insert, Receipt, RecordConflict, RecordPut, Start, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Wake};
-pub use embedded::{Embedded, WriterOptions};
+pub use embedded::{Embedded, EmbeddedOptions, Profile, WriterOptions};
 pub use error::{Applied, BackendError, BackendErrorKind, Invalid, Rejected};
 pub use filter::{ClaimFilter, Counts, Cursor, Detail, Filter, Page, Query, TagFilter, Tags};
 pub use id::{Attempt, JobId, JobIds, Lease};
