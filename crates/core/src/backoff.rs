@@ -54,6 +54,15 @@ impl Backoff {
         Backoff::Exponential { first, ceiling, jitter: true }
     }
 
+    /// The longest delay it can come to.
+    pub fn longest(&self) -> Duration {
+        match *self {
+            Backoff::None => Duration::ZERO,
+            Backoff::Fixed { delay, .. } => delay,
+            Backoff::Linear { ceiling, .. } | Backoff::Exponential { ceiling, .. } => ceiling,
+        }
+    }
+
     /// The delay after the `failures`-th failure in a row (the first is 1). `random` decides the jitter: the
     /// same number gives the same delay.
     pub fn delay(&self, failures: u32, random: u64) -> Duration {
@@ -74,7 +83,7 @@ impl Backoff {
 /// `full` times `random / 2^64`, in whole microseconds.
 fn scaled(full: Duration, random: u64) -> Duration {
     let micros = full.as_micros().min(u128::from(u64::MAX));
-    Duration::from_micros(u64::try_from(micros * u128::from(random) >> 64).unwrap_or(u64::MAX))
+    Duration::from_micros(u64::try_from((micros * u128::from(random)) >> 64).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::backend::{BoxFuture, Observer};
 use crate::lifecycle::Event;
-use crate::new_job::Refused;
+use crate::new_job::{Refused, representable};
 use crate::{
     Backend, BackendError, BackendErrorKind, Batch, Capabilities, Claim, Counts, Filter, Health,
     HistoryEntry, Job, JobId, Lease, Page, Query, Reader, Receipt, Snapshot, Store, Verified, Wake,
@@ -179,6 +179,9 @@ impl<S: Store> Embedded<S> {
             if let Event::Complete { output } = &change.event {
                 let size = output.value().map_or(0, |(bytes, _)| bytes.len());
                 Refused::check("output", size, limits.output_bytes)?;
+            }
+            if let Event::FailRetry { failure, .. } = &change.event {
+                representable("retry_after", failure.retry_after.unwrap_or_default())?;
             }
             let event = std::mem::replace(&mut change.event, Event::Cancel);
             change.event = event.tidied(limits.error_bytes);

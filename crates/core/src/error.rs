@@ -200,6 +200,6 @@ impl StdError for BackendError {
 
 impl From<Invalid> for BackendError {
     fn from(invalid: Invalid) -> Self {
-        Self::new(BackendErrorKind::Invalid, invalid.to_string())
+        Self::new(BackendErrorKind::Invalid, invalid.to_string()).with_source(invalid)
     }
 }

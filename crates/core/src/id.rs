@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::{ContextV7, Uuid};
@@ -65,12 +66,12 @@ impl fmt::Debug for JobId {
 /// Makes version 7 ids that grow with every call, also within a millisecond.
 #[derive(Debug)]
 pub struct JobIds {
-    counter: ContextV7,
+    counter: Mutex<ContextV7>,
 }
 
 impl Default for JobIds {
     fn default() -> Self {
-        JobIds { counter: ContextV7::new() }
+        JobIds { counter: Mutex::new(ContextV7::new()) }
     }
 }
 
@@ -79,7 +80,8 @@ impl JobIds {
     pub fn next(&self, now: Timestamp) -> JobId {
         let micros = u64::try_from(now.as_micros()).unwrap_or(0);
         let nanos = u32::try_from(micros % 1_000_000 * 1_000).unwrap_or(0);
-        JobId(Uuid::new_v7(uuid::Timestamp::from_unix(&self.counter, micros / 1_000_000, nanos)))
+        let counter = self.counter.lock().unwrap_or_else(PoisonError::into_inner);
+        JobId(Uuid::new_v7(uuid::Timestamp::from_unix(&*counter, micros / 1_000_000, nanos)))
     }
 }
 

@@ -36,10 +36,8 @@ pub fn decide(
 ) -> Result<Transition, Rejected> {
     let kind = event.kind(job.status);
     let illegal = Rejected::Illegal { id: job.id, status: job.status, event: kind };
-    if let Some(given) = fence {
-        if given != job.attempt {
-            return Err(Rejected::StaleAttempt { id: job.id, given, current: job.attempt });
-        }
+    if let Some(given) = fence.filter(|given| *given != job.attempt) {
+        return Err(Rejected::StaleAttempt { id: job.id, given, current: job.attempt });
     }
     let Some(to) = job.next(kind).filter(|_| event.applies_to(job, now)) else {
         let repeated = fence.is_some() && job.last_event == Some(kind);
@@ -127,11 +125,8 @@ fn count(job: &mut JobState, event: &Event, now: Timestamp) -> Option<LastError>
 
 /// Stamps what follows from the phases the job moved between.
 fn stamp(before: &JobState, after: &mut JobState, event: &Event, now: Timestamp) {
-    if let Event::Suspend { until } = event {
-        if after.status == Status::Waiting {
-            after.run_at = *until;
-            after.due = false;
-        }
+    if let (Event::Suspend { until }, Status::Waiting) = (event, after.status) {
+        after.run_at = *until;
     }
     match after.status.phase() {
         Phase::Held if before.status.phase() == Phase::Ready => {

@@ -1,14 +1,17 @@
 //! The reference model: a store of plain ordered maps, for tests and for queues that need not last.
 //!
 //! Every other store is compared with this one, so it is written to be read: the rows are the truth, and the
-//! indexes are what [`index::Indexes::add`] makes of them, which is what `verify()` checks. A transaction holds
+//! indexes are what `Indexes::add` makes of them, which is what `verify()` checks. A transaction holds
 //! the one lock from its first call to its last, so nobody sees half of it; it is undone by putting back what
 //! it replaced, last change first.
 
+mod backend;
 mod data;
 mod index;
 mod snapshot;
 mod txn;
+
+pub use backend::MemoryBackend;
 
 use std::any::Any;
 use std::fmt;

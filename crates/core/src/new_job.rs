@@ -240,6 +240,7 @@ impl NewJob {
         if let Start::After(delay) = self.start {
             representable("run_after", delay)?;
         }
+        representable("backoff", self.backoff.longest())?;
         let admission = Admission {
             id: self.id.unwrap_or_else(new_id),
             labels: Arc::new(Labels { queue, kind, tags }),
@@ -270,7 +271,7 @@ fn more_than_zero(argument: &'static str, span: Option<Duration>) -> Result<(), 
 }
 
 /// Spans of more than 10,000 years are refused: the time they lead to could not be told from never.
-fn representable(argument: &'static str, span: Duration) -> Result<(), Invalid> {
+pub(crate) fn representable(argument: &'static str, span: Duration) -> Result<(), Invalid> {
     const LONGEST: Duration = Duration::from_secs(10_000 * 366 * 86_400);
     if span > LONGEST { Err(Invalid::new(argument, "is longer than 10,000 years")) } else { Ok(()) }
 }
@@ -299,6 +300,7 @@ mod tests {
             (job().timeout(Duration::ZERO), "timeout: must be more than zero"),
             (job().expires_after(Duration::MAX), "expires_after: is longer"),
             (job().run_after(Duration::MAX), "run_after: is longer"),
+            (job().backoff(Backoff::fixed(Duration::MAX)), "backoff: is longer"),
             (job().unique(""), "unique: must not be empty"),
             (NewJob::args("kind", 7), "payload: positional arguments"),
             (NewJob::new("kind", vec![0; (1 << 20) + 1]), "payload has a size of 1048577"),

@@ -226,17 +226,17 @@ impl<S: Store> Writer<S> {
                 if let Some((lease, slots)) = self.holders.remove(&before.id) {
                     slots.release(lease);
                 }
-            } else if step.requested_cancel() {
-                if let Some((lease, slots)) = self.holders.get(&before.id) {
-                    slots.request_cancel(*lease);
-                }
+            } else if step.requested_cancel()
+                && let Some((lease, slots)) = self.holders.get(&before.id)
+            {
+                slots.request_cancel(*lease);
             }
         }
-        if group.done.wrote {
-            if let Some(observer) = self.inbox.observer() {
-                let Done { inserted, transitions, deleted, .. } = &group.done;
-                observer.committed(Committed { inserted, transitions, deleted });
-            }
+        if group.done.wrote
+            && let Some(observer) = self.inbox.observer()
+        {
+            let Done { inserted, transitions, deleted, .. } = &group.done;
+            observer.committed(Committed { inserted, transitions, deleted });
         }
         for (receipt, answer) in group.receipts {
             // A caller who has gone does not want to know.
@@ -298,10 +298,10 @@ impl<S: Store> Writer<S> {
     /// Forgets who held jobs that could not be handed back, so that a reopened store does it.
     fn abandon(&mut self, leases: &[Lease]) {
         for lease in leases {
-            if self.holders.get(&lease.id).is_some_and(|(held, _)| held == lease) {
-                if let Some((lease, slots)) = self.holders.remove(&lease.id) {
-                    slots.release(lease);
-                }
+            if self.holders.get(&lease.id).is_some_and(|(held, _)| held == lease)
+                && let Some((lease, slots)) = self.holders.remove(&lease.id)
+            {
+                slots.release(lease);
             }
         }
     }

@@ -79,7 +79,10 @@ impl Event {
             Event::Claim { .. } => EventKind::Claim,
             Event::Complete { .. } => EventKind::Complete,
             Event::FailRetry { .. } => EventKind::FailRetry,
-            Event::StreamEnded { .. } if from == Status::Cancelling => EventKind::UnknownStop,
+            // Also from where it leads, so that a repetition is seen to be one.
+            Event::StreamEnded { .. } if matches!(from, Status::Cancelling | Status::UnknownStopped) => {
+                EventKind::UnknownStop
+            }
             Event::StreamEnded { .. } => EventKind::FailRetry,
             Event::Stop { .. } => EventKind::Stop,
             Event::StopFailed { .. } => EventKind::StopFailed,

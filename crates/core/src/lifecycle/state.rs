@@ -137,8 +137,9 @@ impl JobState {
         self.phase() == Phase::Ready && self.due
     }
 
-    /// Whether one more lost worker ends the job. Such a job is claimed only while no other one is held, so
-    /// that a job that kills its process does so alone.
+    /// Whether the job has lost workers and one more ends it. Such a job is claimed only while no other one is
+    /// held, so that a job that kills its process does so alone. A job that lost none is never one: with a
+    /// limit of 1 its first crash ends it, and those jobs need not wait for each other.
     pub fn is_suspect(&self) -> bool {
         self.crashes > 0 && self.crashes.saturating_add(1) >= self.crash_limit
     }

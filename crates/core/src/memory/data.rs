@@ -240,10 +240,10 @@ impl Data {
             let (own, last) = (state.sequence, self.sequence);
             return Err(BackendError::corrupted(format!("job {id} has sequence {own}, the last is {last}")));
         }
-        if let Some(key) = state.unique_key.as_ref().filter(|_| !state.status.is_final()) {
-            if self.keys.get(&(state.labels.queue.clone(), key.clone())) != Some(&id) {
-                return Err(BackendError::corrupted(format!("job {id} does not hold its key {key:?}")));
-            }
+        if let Some(key) = state.unique_key.as_ref().filter(|_| !state.status.is_final())
+            && self.keys.get(&(state.labels.queue.clone(), key.clone())) != Some(&id)
+        {
+            return Err(BackendError::corrupted(format!("job {id} does not hold its key {key:?}")));
         }
         Ok(())
     }

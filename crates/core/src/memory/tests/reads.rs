@@ -123,26 +123,32 @@ fn pages_follow_each_other_in_the_order_of_ids() {
 fn verify_names_the_first_difference() {
     let key = || (queue("default"), UniqueKey::new("k").unwrap());
     type Damage = Box<dyn Fn(&mut Data)>;
+    let damage = |change: fn(&mut Data)| -> Damage { Box::new(change) };
+    let give_key = |holder| -> Damage {
+        Box::new(move |data| {
+            data.keys.insert(key(), id(holder));
+        })
+    };
     let cases: Vec<(Damage, &str)> = vec![
-        (Box::new(|data| data.indexes.ready.clear()), "the index of due jobs of queue default lacks"),
-        (Box::new(|data| data.indexes.future.clear()), "the index of jobs not yet due lacks"),
-        (Box::new(|data| data.indexes.deadlines.clear()), "the index of deadlines lacks"),
-        (Box::new(|data| drop(data.indexes.held.insert(id(1)))), "the index of held jobs has"),
+        (damage(|data| data.indexes.ready.clear()), "the index of due jobs of queue default lacks"),
+        (damage(|data| data.indexes.future.clear()), "the index of jobs not yet due lacks"),
+        (damage(|data| data.indexes.deadlines.clear()), "the index of deadlines lacks"),
+        (damage(|data| data.indexes.held.extend([id(1)])), "the index of held jobs has"),
         (
-            Box::new(|data| drop(data.indexes.held_suspects.insert(id(1)))),
+            damage(|data| data.indexes.held_suspects.extend([id(1)])),
             "the index of held jobs one crash below their limit has",
         ),
-        (Box::new(|data| data.indexes.counts.retries = 7), "counts are"),
+        (damage(|data| data.indexes.counts.retries = 7), "counts are"),
         (
-            Box::new(|data| drop(data.indexes.ready.insert(queue("x"), Default::default()))),
+            damage(|data| data.indexes.ready.extend([(queue("x"), Default::default())])),
             "a queue without due jobs",
         ),
-        (Box::new(move |data| drop(data.keys.insert(key(), id(9)))), "unique key \"k\" of queue default"),
-        (Box::new(move |data| drop(data.keys.insert(key(), id(1)))), "unique key \"k\" of queue default"),
-        (Box::new(|data| data.keys.clear()), "job 00000000-0000-0000-0000-000000000002 does not hold"),
-        (Box::new(|data| data.sequence = 1), "job 00000000-0000-0000-0000-000000000002 has sequence 2"),
+        (give_key(9), "unique key \"k\" of queue default"),
+        (give_key(1), "unique key \"k\" of queue default"),
+        (damage(|data| data.keys.clear()), "job 00000000-0000-0000-0000-000000000002 does not hold"),
+        (damage(|data| data.sequence = 1), "job 00000000-0000-0000-0000-000000000002 has sequence 2"),
         (
-            Box::new(|data| {
+            damage(|data| {
                 let row = data.rows.remove(&id(1)).unwrap();
                 data.rows.insert(id(7), row);
             }),
@@ -161,4 +167,53 @@ fn verify_names_the_first_difference() {
         assert_eq!(error.kind(), BackendErrorKind::Corrupted);
         assert!(error.to_string().starts_with(expected), "{error} should start with {expected}");
     }
+}
+
+#[test]
+fn records_are_read_with_the_version_they_were_stored_with() {
+    let mut store = MemoryStore::new();
+    let stored = |store: &mut MemoryStore| {
+        let version = commit(store, |txn| txn.record_version("key")).unwrap();
+        (version, store.reader().snapshot().unwrap().record("key").unwrap())
+    };
+    assert_eq!(stored(&mut store), (0, None));
+    for (version, value) in [(1, b"one"), (2, b"two")] {
+        commit(&mut store, |txn| txn.put_record("key", Some((version, value)))).unwrap();
+        assert_eq!(stored(&mut store), (version, Some((version, value.to_vec()))));
+    }
+    commit(&mut store, |txn| txn.put_record("key", None)).unwrap();
+    assert_eq!(stored(&mut store), (0, None));
+}
+
+#[test]
+fn jobs_come_in_the_order_of_the_ids_asked_for_and_held_ones_by_lease() {
+    let mut store = store_of([1, 2, 3].map(new_job));
+    drive(&mut store, id(3), 10, &[claim(), Event::LoseWorker, claim()]);
+    drive(&mut store, id(1), 20, &[claim(), Event::Cancel]);
+    drive(&mut store, id(2), 30, &[claim(), complete("done")]);
+    let snapshot = store.reader().snapshot().unwrap();
+    let found = snapshot.get(&[id(3), id(9), id(1), id(3)]).unwrap();
+    let found: Vec<_> = found.iter().map(|job| job.as_ref().map(|job| (job.id, job.status))).collect();
+    let (third, first) = ((id(3), Status::Running), (id(1), Status::Cancelling));
+    assert_eq!(found, [Some(third), None, Some(first), Some(third)]);
+    let lease = |n, attempt| crate::Lease { id: id(n), attempt: crate::Attempt(attempt) };
+    assert_eq!(snapshot.held().unwrap(), [lease(1, 1), lease(3, 2)]);
+    assert_eq!(store.membership(&[id(1), id(2), id(3)]), [(false, true), (false, false), (false, true)]);
+    let verified = snapshot.verify().unwrap();
+    assert_eq!((verified.jobs, verified.history_entries), (3, 7));
+    assert_eq!(verified.counts, snapshot.count(&Filter::everything()).unwrap());
+}
+
+#[test]
+fn a_deleted_job_leaves_nothing_behind() {
+    let mut store = store_of([new_job(1).unique("one")]);
+    drive(&mut store, id(1), 10, &[Event::Cancel]);
+    commit(&mut store, |txn| {
+        let job = txn.load(id(1))?.unwrap();
+        txn.delete(&job)
+    })
+    .unwrap();
+    let data = store.data.lock();
+    assert!(data.rows.is_empty() && data.keys.is_empty());
+    assert_eq!(data.indexes, Default::default());
 }

@@ -1,0 +1,133 @@
+//! Fills a store with waiting jobs and measures what they cost. Not run in CI: the figures are of the machine.
+//!
+//! `cargo run --release -p poolqueue-redb --example measure -- [jobs] [directory]`
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use poolqueue_core::lifecycle::{Event, JobState, decide};
+use poolqueue_core::{
+    AssigneeId, BackendError, ClaimFilter, JobId, Limits, NewJob, QueueName, Reader, Snapshot, Store,
+    Timestamp, Txn, Verdict,
+};
+use poolqueue_redb::{RedbOptions, RedbStore};
+
+const BATCH: u64 = 1_000;
+
+fn id(number: u64) -> JobId {
+    // Ordered, as version 7 ids are.
+    let mut bytes = [7; 16];
+    bytes[..8].copy_from_slice(&number.to_be_bytes());
+    JobId::from_bytes(bytes)
+}
+
+fn insert(txn: &mut dyn Txn, number: u64, tags: &[String]) -> Result<(), BackendError> {
+    let job = NewJob::new("thumbnail", vec![7; 256]).id(id(number)).tags(tags);
+    let insert = job.into_insert(&Limits::default(), || id(number))?;
+    if txn.load(id(number))?.is_some() {
+        return Ok(());
+    }
+    let sequence = txn.next_sequence()?;
+    let now = i64::try_from(number).unwrap_or(0);
+    let state = JobState::admit(&insert.admission, sequence, Timestamp::from_micros(now));
+    txn.insert(&state, &insert.body)
+}
+
+fn commit(
+    store: &mut RedbStore,
+    mut group: impl FnMut(&mut dyn Txn) -> Result<(), BackendError>,
+) -> Result<Duration, BackendError> {
+    let start = Instant::now();
+    store.transact(&mut |txn| group(txn).map(|()| Verdict::Commit))?;
+    Ok(start.elapsed())
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0");
+    line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap_or(0) * 1024
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Claims and completes the first `count` jobs in one group each; returns the medians.
+fn drain(store: &mut RedbStore, rounds: usize, count: usize) -> Result<(Duration, Duration), BackendError> {
+    let (mut claims, mut completions) = (Vec::new(), Vec::new());
+    let now = Timestamp::from_micros(i64::MAX / 2);
+    let assignee = AssigneeId::new("worker")?;
+    let (queue, filter) = (QueueName::default(), ClaimFilter::default());
+    for _ in 0..rounds {
+        let mut taken = Vec::new();
+        claims.push(commit(store, |txn| {
+            for state in txn.ready(&queue, &filter, count)? {
+                let event = Event::Claim { assignee: assignee.clone() };
+                let step =
+                    decide(&state, &event, None, now).map_err(|e| BackendError::corrupted(e.to_string()))?;
+                txn.store(&step, None, 1000)?;
+                txn.job(&step.after)?;
+                taken.push(state.id);
+            }
+            Ok(())
+        })?);
+        completions.push(commit(store, |txn| {
+            for id in &taken {
+                let state = txn.load(*id)?.ok_or_else(|| BackendError::corrupted("gone"))?;
+                let output = "done".into();
+                let event = Event::Complete { output };
+                let step =
+                    decide(&state, &event, None, now).map_err(|e| BackendError::corrupted(e.to_string()))?;
+                txn.store(&step, Some(&"done".into()), 1000)?;
+            }
+            Ok(())
+        })?);
+    }
+    Ok((median(claims), median(completions)))
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let jobs: u64 = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
+    let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = directory.join(format!("poolqueue-measure-{}.redb", std::process::id()));
+    let options = RedbOptions::default();
+
+    let mut store = RedbStore::open(&path, options.clone())?;
+    let before = resident_bytes();
+    let start = Instant::now();
+    for batch in 0..jobs.div_ceil(BATCH) {
+        let tags: Vec<String> = vec![format!("tag-{}", batch % 100)];
+        commit(&mut store, |txn| {
+            (batch * BATCH..((batch + 1) * BATCH).min(jobs)).try_for_each(|number| insert(txn, number, &tags))
+        })?;
+    }
+    let span = start.elapsed();
+    println!("insert {jobs} in batches of {BATCH}: {span:?}, {:.0}/s", jobs as f64 / span.as_secs_f64());
+    let grown = resident_bytes().saturating_sub(before).saturating_sub(options.cache_bytes as u64);
+    println!("memory beyond the cache: {:.0} bytes/job", grown as f64 / jobs as f64);
+    let file = std::fs::metadata(&path)?.len();
+    println!("file: {:.0} bytes/job", file as f64 / jobs as f64);
+    let (claim, complete) = drain(&mut store, 200, 16)?;
+    println!("claim 16: {claim:?}, complete 16: {complete:?} (medians of 200 groups)");
+    let (claim, complete) = drain(&mut store, 20, 1000)?;
+    println!("claim 1000: {claim:?}, complete 1000: {complete:?} (medians of 20 groups)");
+    let start = Instant::now();
+    store.close()?;
+    println!("close: {:?}", start.elapsed());
+    drop(store);
+
+    let before = resident_bytes();
+    let start = Instant::now();
+    let mut store = RedbStore::open(&path, options)?;
+    println!("open: {:?} ({:?})", start.elapsed(), store.reader().health().verification);
+    let grown = resident_bytes().saturating_sub(before);
+    println!("memory after open, cache included: {:.0} bytes/job", grown as f64 / jobs as f64);
+    let start = Instant::now();
+    let verified = store.reader().snapshot()?.verify()?;
+    println!("verify {} jobs: {:?}", verified.jobs, start.elapsed());
+    store.close()?;
+    std::fs::remove_file(&path)?;
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Opening the file: what is at the path, is it ours, is it whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Bound;
+
+use poolqueue_core::{BackendError, BackendErrorKind};
+use redb::backends::FileBackend;
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, StorageBackend, TableError};
+
+use crate::create;
+use crate::format;
+use crate::options::RedbOptions;
+use crate::site::Site;
+use crate::storage::ZeroFilled;
+
+/// What every redb file starts with.
+const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    /// Whether redb reads and checks every page first.
+    pub(crate) check: bool,
+}
+
+/// A database that is ours, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) db: Database,
+    /// Whether every page was checked.
+    pub(crate) checked: bool,
+}
+
+/// Opens the store at the path; makes one first when there is none.
+pub(crate) fn open_or_create(site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
+    match fs::metadata(site.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create::create(site, options)?;
+            open_existing(site, options)
+        }
+        _ => open_existing(site, options),
+    }
+}
+
+/// Opens the store at the path, which must exist.
+pub(crate) fn open_existing(site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
+    let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
+    if metadata.is_dir() {
+        return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
+    }
+    if !metadata.is_file() {
+        return Err(site.error(BackendErrorKind::Invalid, "is not a regular file"));
+    }
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(site.path())
+        .map_err(|error| site.io("open it for reading and writing", error))?;
+    check_magic(&mut file, site)?;
+    refuse_foreign(site)?;
+    let check = metadata.len() <= options.check_on_open_max_bytes;
+    let db = open(file, site, options, Opening { check })?;
+    site.guard("read the format", || {
+        let format = read_format(&db, site)?;
+        if format < format::FORMAT {
+            let txn = db.begin_write().map_err(|error| site.engine("begin the upgrade", error))?;
+            format::upgrade(&txn, format, site)?;
+            txn.commit().map_err(|error| site.engine("commit the upgrade", error))?;
+        }
+        Ok(())
+    })?;
+    Ok(Opened { db, checked: check })
+}
+
+/// Opens a file as a database, whatever is in it.
+pub(crate) fn open(
+    file: File,
+    site: &Site,
+    options: &RedbOptions,
+    opening: Opening,
+) -> Result<Database, BackendError> {
+    let allocated = allocated_bytes(&file).map_err(|error| site.io("look at it", error))?;
+    let backend = FileBackend::new(file).map_err(|error| site.engine("open it", error))?;
+    let storage =
+        ZeroFilled::new(site.path(), backend, allocated, options.preallocate_step, options.wrap.as_ref())
+            .map_err(|error| site.io("look at it", error))?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(options.cache_bytes);
+    builder.set_check_integrity_on_open(opening.check);
+    site.guard("open the database", || {
+        builder.create_with_backend(storage).map_err(|error| site.engine("open the database", error))
+    })
+}
+
+/// How many bytes of the file have blocks of their own, as far as the system tells.
+fn allocated_bytes(file: &File) -> io::Result<u64> {
+    let metadata = file.metadata()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Ok(metadata.len().min(metadata.blocks().saturating_mul(512)))
+    }
+    #[cfg(not(unix))]
+    Ok(metadata.len())
+}
+
+/// Tells a file of another sort from a damaged one.
+fn check_magic(file: &mut File, site: &Site) -> Result<(), BackendError> {
+    let mut start = Vec::with_capacity(MAGIC.len());
+    file.by_ref()
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut start)
+        .and_then(|_| file.seek(SeekFrom::Start(0)))
+        .map_err(|error| site.io("read it", error))?;
+    if start.is_empty() {
+        let what = "is empty: an empty file is not a queue, and was not made one";
+        return Err(site.corrupted(what));
+    }
+    if start != MAGIC {
+        let what = "is not a redb file; it was not changed";
+        return Err(site.error(BackendErrorKind::Invalid, what));
+    }
+    Ok(())
+}
+
+/// Refuses another program's database, and one of a newer format, without changing them, where that can be
+/// told without: redb writes to every database that it opens for writing.
+fn refuse_foreign(site: &Site) -> Result<(), BackendError> {
+    // The first look takes no lock, because two openers that look at the same time must not keep each
+    // other out. What it sees may be in the middle of a write, so a refusal is looked at again under a lock.
+    if peek(site, false).is_ok() { Ok(()) } else { peek(site, true) }
+}
+
+/// An error when the file is certainly not ours. Anything that stands in the way of knowing (a crash to recover
+/// from, damage, another opener) is left to the opening proper.
+fn peek(site: &Site, lock: bool) -> Result<(), BackendError> {
+    let look = || -> Result<Option<ReadOnlyDatabase>, BackendError> {
+        let file = File::open(site.path()).map_err(|error| site.io("open it", error))?;
+        let backend = FileBackend::new(file).map_err(|error| site.engine("open it", error))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(1 << 20);
+        let opened = if lock {
+            builder.open_read_only_with_backend(backend)
+        } else {
+            builder.open_read_only_with_backend(Unlocked(backend))
+        };
+        Ok(opened.ok())
+    };
+    let verdict = site.guard("look at the database", || match look()? {
+        Some(db) => read_format(&db, site).map(|_| ()),
+        None => Ok(()),
+    });
+    match verdict {
+        Err(error) if matches!(error.kind(), BackendErrorKind::Invalid | BackendErrorKind::NewerFormat) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The format of a database; `Invalid` when it has no tables of ours.
+fn read_format(db: &impl ReadableDatabase, site: &Site) -> Result<u32, BackendError> {
+    let txn = db.begin_read().map_err(|error| site.engine("begin to read", error))?;
+    match txn.open_table(format::META) {
+        Ok(meta) => format::read(&meta, site),
+        Err(TableError::TableDoesNotExist(_)) => {
+            let what = "is a redb database without poolqueue tables: another program's";
+            Err(site.error(BackendErrorKind::Invalid, what))
+        }
+        Err(error) => Err(site.engine("open the table of formats", error)),
+    }
+}
+
+/// A file without locks: redb then goes without.
+#[derive(Debug)]
+struct Unlocked(FileBackend);
+
+impl StorageBackend for Unlocked {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, _offset: u64, _data: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn try_lock_range(&self, _start: Bound<u64>, _end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        Err(redb::BackendError::Unsupported)
+    }
+
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, redb::BackendError> {
+        Err(redb::BackendError::Unsupported)
+    }
+}

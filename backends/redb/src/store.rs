@@ -1,0 +1,231 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use poolqueue_core::{Applied, BackendError, BackendErrorKind, JobId, Store, Txn, Verdict, Verification};
+use redb::{CommitError, Durability, WriteTransaction};
+
+use crate::check::Checker;
+use crate::database::{self, Opened};
+use crate::memory::Memory;
+use crate::options::RedbOptions;
+use crate::reader::RedbReader;
+use crate::shared::Shared;
+use crate::site::Site;
+use crate::txn::RedbTxn;
+
+/// A queue in one redb file.
+///
+/// A committed transaction is on stable storage ([`redb::Durability::Immediate`]). What claims and timers need
+/// of the unfinished jobs is kept in memory and read back when the store is opened; finished ones are not
+/// read. Every stored value carries a checksum. Dropping the store closes it and ignores errors;
+/// [`close`](Store::close) reports them.
+#[derive(Debug)]
+pub struct RedbStore {
+    options: RedbOptions,
+    shared: Arc<Shared>,
+    memory: Memory,
+    /// The error after which the memory and the file may differ. Ends with [`reopen`](Store::reopen).
+    broken: Option<BackendError>,
+    checker: Option<Checker>,
+}
+
+impl RedbStore {
+    /// Opens the store at `path`; makes a new one when there is no file. Directories are not created.
+    ///
+    /// A new file is built under another name and linked to its own when it is whole and durable: there
+    /// is never a half-made one at `path`, and of several creators at the same time one wins and the others
+    /// find its file.
+    ///
+    /// # Errors
+    /// Each names the path and says what is wrong with it; nothing is created, emptied or repaired unasked.
+    /// `AlreadyOpen` at once when the file is open here or in another process; `Invalid` when it is a directory,
+    /// not a redb file, or another program's database; `Corrupted` when it is empty, cut short or
+    /// damaged; `NewerFormat` when a newer version wrote it; `Full`; otherwise `Io` with the system's reason.
+    pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, BackendError> {
+        let path = path.as_ref();
+        // Absolute, so that a later change of the working directory does not lead reopen() astray.
+        let absolute = std::path::absolute(path)
+            .map_err(|error| Site::new(PathBuf::from(path)).io("find its directory", error))?;
+        let shared = Arc::new(Shared::new(Site::new(absolute)));
+        let opened = database::open_or_create(shared.site(), &options)?;
+        let mut store = RedbStore { options, shared, memory: Memory::default(), broken: None, checker: None };
+        store.install(opened)?;
+        Ok(store)
+    }
+
+    /// The path of the file, absolute.
+    pub fn path(&self) -> &Path {
+        self.shared.site().path()
+    }
+
+    /// For each id: whether the index in memory lists the job as due now or later, and whether it lists it as
+    /// held. Reads the whole index; for tools that compare it with the records.
+    pub fn membership(&self, ids: &[JobId]) -> Vec<(bool, bool)> {
+        self.memory.index.membership(ids)
+    }
+
+    fn install(&mut self, opened: Opened) -> Result<(), BackendError> {
+        let shared = Arc::clone(&self.shared);
+        let db = opened.db;
+        self.memory = shared.site().guard("read the unfinished jobs", || Memory::load(&db, shared.site()))?;
+        let verification = if opened.checked { Verification::Verified } else { Verification::Unverified };
+        shared.install(db, &self.memory.index, verification);
+        self.broken = None;
+        if !opened.checked {
+            self.checker = Some(Checker::start(shared)?);
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<WriteTransaction, BackendError> {
+        let mut txn = self.shared.begin_write()?;
+        txn.set_durability(Durability::Immediate)
+            .map_err(|error| self.shared.site().engine("ask for durability", error))?;
+        Ok(txn)
+    }
+
+    /// Runs the group. What it did is in the transaction and in the memory, neither committed.
+    fn run(
+        &mut self,
+        txn: &WriteTransaction,
+        group: &mut dyn FnMut(&mut dyn Txn) -> Result<Verdict, BackendError>,
+    ) -> Result<Outcome, BackendError> {
+        let shared = &self.shared;
+        let memory = &mut self.memory;
+        shared.site().guard("apply a transaction", || {
+            let mut own = RedbTxn::new(txn, shared, memory);
+            match group(&mut own)? {
+                Verdict::Rollback => Ok(Outcome::Nothing),
+                Verdict::Commit if !own.wrote() => Ok(Outcome::Nothing),
+                Verdict::Commit => own.finish().map(|()| Outcome::Commit),
+            }
+        })
+    }
+
+    fn commit(&mut self, txn: WriteTransaction) -> Result<(), BackendError> {
+        let site = self.shared.site();
+        let mut applied = Applied::Unknown;
+        let commit = || {
+            site.guard("commit", || {
+                txn.commit().map_err(|error| {
+                    if matches!(error, CommitError::TransactionPoisoned) {
+                        applied = Applied::No;
+                    }
+                    site.engine("commit", error)
+                })
+            })
+        };
+        match self.shared.publish(&self.memory.index, commit) {
+            Ok(()) => {
+                self.memory.commit();
+                Ok(())
+            }
+            Err(error) => {
+                let error = error.with_applied(applied);
+                self.memory.rollback();
+                self.broken = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn abort(&mut self, txn: WriteTransaction) {
+        self.memory.rollback();
+        let site = self.shared.site();
+        let aborted =
+            site.guard("roll back", || txn.abort().map_err(|error| site.engine("roll back", error)));
+        if let Err(error) = aborted {
+            self.broken = Some(error);
+        }
+    }
+
+    /// Gives back the sequences that were reserved and not given out, so that closing in order leaves no gap.
+    fn settle_sequence(&mut self) -> Result<(), BackendError> {
+        if self.broken.is_some() || self.memory.sequence.next == self.memory.sequence.reserved {
+            return Ok(());
+        }
+        let txn = self.begin()?;
+        let shared = Arc::clone(&self.shared);
+        let memory = &mut self.memory;
+        let settled = shared
+            .site()
+            .guard("write the sequence", || RedbTxn::new(&txn, &shared, memory).settle_sequence());
+        match settled {
+            Ok(()) => self.commit(txn),
+            Err(error) => {
+                self.abort(txn);
+                Err(error)
+            }
+        }
+    }
+
+    fn shut(&mut self) -> Result<(), BackendError> {
+        // Joins the thread that reads the file in the background.
+        self.checker = None;
+        // A gap in the sequence does no harm; if the file cannot be written, closing it will say so.
+        let _ = self.settle_sequence();
+        let Some(db) = self.shared.remove() else { return Ok(()) };
+        let site = self.shared.site();
+        site.guard("close", || db.close().map_err(|error| site.engine("close", error)))
+    }
+}
+
+/// What becomes of a transaction whose group ran to its end.
+enum Outcome {
+    Commit,
+    Nothing,
+}
+
+impl Store for RedbStore {
+    type Reader = RedbReader;
+
+    fn transact(
+        &mut self,
+        group: &mut dyn FnMut(&mut dyn Txn) -> Result<Verdict, BackendError>,
+    ) -> Result<(), BackendError> {
+        if let Some(cause) = &self.broken {
+            return Err(cause.as_cause_of_closing());
+        }
+        let txn = self.begin()?;
+        let result = match self.run(&txn, group) {
+            Ok(Outcome::Commit) => self.commit(txn),
+            Ok(Outcome::Nothing) => {
+                self.abort(txn);
+                Ok(())
+            }
+            Err(error) => {
+                self.abort(txn);
+                if self.broken.is_some() {
+                    // What made the roll-back fail too.
+                    self.broken = Some(error.clone());
+                }
+                Err(error)
+            }
+        };
+        self.shared.noted(result)
+    }
+
+    fn reader(&self) -> RedbReader {
+        RedbReader::new(Arc::clone(&self.shared))
+    }
+
+    fn reopen(&mut self) -> Result<(), BackendError> {
+        // An error of closing is what made reopening necessary, or will show again.
+        let _ = self.shut();
+        self.memory = Memory::default();
+        self.broken = Some(BackendError::new(BackendErrorKind::Closed, "the store could not be reopened"));
+        let opened = database::open_existing(self.shared.site(), &self.options)?;
+        self.install(opened)
+    }
+
+    fn close(&mut self) -> Result<(), BackendError> {
+        self.shut()
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        // Readers may outlive the store: without this they would keep the file open and locked.
+        let _ = self.shut();
+    }
+}

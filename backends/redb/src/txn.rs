@@ -1,0 +1,364 @@
+//! One transaction: the tables, and the memory that changes with them.
+
+mod write;
+
+use poolqueue_core::lifecycle::{JobState, Transition};
+use poolqueue_core::{
+    BackendError, BackendErrorKind, Body, ClaimFilter, Job, JobId, LastError, Output, QueueName, Timestamp,
+    Txn, UniqueKey,
+};
+use redb::{ReadableTable, WriteTransaction};
+
+use crate::codec::{
+    FINALS, Owner, Part, SEQUENCE, StoredBody, StoredHolder, StoredOutcome, StoredRecord, StoredSequence,
+    StoredState, StoredTally, seal, unseal,
+};
+use crate::index::{Found, Seat};
+use crate::memory::Memory;
+use crate::shared::Shared;
+use crate::site::Site;
+use crate::tables::Tables;
+use crate::tally::Tally;
+
+/// Sequences reserved at once.
+const SEQUENCE_BLOCK: u64 = 1 << 16;
+
+pub(crate) struct RedbTxn<'t> {
+    tables: Tables<'t>,
+    shared: &'t Shared,
+    memory: &'t mut Memory,
+    finals_before: Tally,
+    wrote: bool,
+    scratch: Scratch,
+}
+
+/// Buffers that are used again and again.
+#[derive(Default)]
+struct Scratch {
+    /// The row a job has.
+    old: Vec<u8>,
+    /// The row it gets.
+    new: Vec<u8>,
+    /// Its labels.
+    labels: Vec<u8>,
+    /// Its newest history.
+    tail: Vec<u8>,
+    /// Its outcome.
+    outcome: Vec<u8>,
+}
+
+impl<'t> RedbTxn<'t> {
+    pub(crate) fn new(txn: &'t WriteTransaction, shared: &'t Shared, memory: &'t mut Memory) -> Self {
+        let finals_before = memory.index.figures().finals;
+        let tables = Tables::new(txn, shared.site());
+        RedbTxn { tables, shared, memory, finals_before, wrote: false, scratch: Scratch::default() }
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn wrote(&self) -> bool {
+        self.wrote
+    }
+
+    /// Gives back the sequences that were reserved and not given out.
+    pub(crate) fn settle_sequence(&mut self) -> Result<(), BackendError> {
+        let next = self.memory.sequence.next;
+        if next < self.memory.sequence.reserved {
+            self.put_meta(SEQUENCE, &StoredSequence { reserved: next })?;
+            self.memory.sequence.reserved = next;
+        }
+        Ok(())
+    }
+
+    /// Writes what is written once in a transaction.
+    pub(crate) fn finish(&mut self) -> Result<(), BackendError> {
+        let finals = self.memory.index.figures().finals;
+        if finals != self.finals_before {
+            self.put_meta(FINALS, &StoredTally::of(&finals))?;
+        }
+        Ok(())
+    }
+
+    fn site(&self) -> &'t Site {
+        self.shared.site()
+    }
+
+    fn put_meta(&mut self, key: &'static str, value: &impl bincode::Encode) -> Result<(), BackendError> {
+        let site = self.site();
+        let row = &mut self.scratch.new;
+        seal(Owner::new(Part::Meta, key.as_bytes()), value, row).map_err(|flaw| site.flaw(key, flaw))?;
+        self.wrote = true;
+        let meta = self.tables.meta()?;
+        meta.insert(key, row.as_slice()).map_err(|error| site.engine("write the counters", error))?;
+        Ok(())
+    }
+
+    /// The state of a job in one of the two tables.
+    fn load_from(&mut self, id: JobId, is_final: bool) -> Result<Option<JobState>, BackendError> {
+        let site = self.site();
+        let row = &mut self.scratch.old;
+        if !self.tables.read_state(id, is_final, row)? {
+            return Ok(None);
+        }
+        unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), row)
+            .and_then(|stored| stored.state(id, &mut self.memory.names, is_final))
+            .map(Some)
+            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))
+    }
+
+    /// The state of a job that the index says is there and `fits`. `Ok(None)` and a note of the damage when its
+    /// record says otherwise.
+    fn load_listed(
+        &mut self,
+        id: JobId,
+        fits: impl FnOnce(&JobState) -> bool,
+    ) -> Result<Option<JobState>, BackendError> {
+        let loaded = match self.load_from(id, false) {
+            Ok(Some(state)) if fits(&state) => return Ok(Some(state)),
+            Ok(Some(_)) => Err(self.site().corrupted(format_args!("job {id} is not what the index says"))),
+            Ok(None) => Err(self.site().corrupted(format_args!("the state of job {id} is missing"))),
+            Err(error) => Err(error),
+        };
+        match loaded {
+            Err(error)
+                if matches!(error.kind(), BackendErrorKind::Corrupted | BackendErrorKind::NewerFormat) =>
+            {
+                self.shared.note(&error);
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    fn body(&mut self, id: JobId) -> Result<Body, BackendError> {
+        let site = self.site();
+        let row = self.tables.body()?.get(id.as_bytes());
+        let row = row.map_err(|error| site.engine("read a body", error))?;
+        let row = row.ok_or_else(|| site.corrupted(format_args!("the body of job {id} is missing")))?;
+        unseal::<StoredBody<'_>>(Owner::new(Part::Body, id.as_bytes()), row.value())
+            .and_then(|stored| stored.body())
+            .map_err(|flaw| site.flaw(format_args!("the body of job {id}"), flaw))
+    }
+
+    fn outcome(&mut self, id: JobId, attempt: u32) -> Result<(Output, Option<LastError>), BackendError> {
+        let site = self.site();
+        let row = self.tables.outcome()?.get(id.as_bytes());
+        let row = row.map_err(|error| site.engine("read an outcome", error))?;
+        let row = row.ok_or_else(|| site.corrupted(format_args!("the outcome of job {id} is missing")))?;
+        unseal::<StoredOutcome<'_>>(Owner::numbered(Part::Outcome, id.as_bytes(), attempt), row.value())
+            .and_then(|stored| stored.parts())
+            .map_err(|flaw| site.flaw(format_args!("the outcome of job {id}"), flaw))
+    }
+
+    fn try_ready(
+        &mut self,
+        queue: &QueueName,
+        found: Vec<Found>,
+    ) -> Result<(Vec<JobState>, Vec<Found>), BackendError> {
+        let mut states = Vec::with_capacity(found.len());
+        let mut damaged = Vec::new();
+        for found in found {
+            let fits = |state: &JobState| state.is_claimable() && state.labels.queue == *queue;
+            match self.load_listed(found.id(), fits)? {
+                Some(state) => states.push(state),
+                None => damaged.push(found),
+            }
+        }
+        Ok((states, damaged))
+    }
+}
+
+/// The key of a unique key in its table. Neither part can hold the 0 between them.
+pub(crate) fn unique_row_key(queue: &str, key: &str) -> Vec<u8> {
+    [queue.as_bytes(), &[0], key.as_bytes()].concat()
+}
+
+impl Txn for RedbTxn<'_> {
+    fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError> {
+        if self.memory.ceiling.is_none_or(|ceiling| id > ceiling) {
+            return Ok(None);
+        }
+        match self.load_from(id, false)? {
+            Some(state) => Ok(Some(state)),
+            None => self.load_from(id, true),
+        }
+    }
+
+    fn job(&mut self, state: &JobState) -> Result<Job, BackendError> {
+        let (id, site) = (state.id, self.site());
+        if !self.tables.read_state(id, state.status.is_final(), &mut self.scratch.old)? {
+            return Err(site.corrupted(format_args!("the state of job {id} is missing")));
+        }
+        let stored: StoredState<'_> = unseal(Owner::new(Part::State, id.as_bytes()), &self.scratch.old)
+            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
+        let attempt = stored.outcome;
+        let body = self.body(id)?;
+        let (output, error) = match attempt {
+            Some(attempt) => self.outcome(id, attempt)?,
+            None => (Output::none(), None),
+        };
+        Ok(Job::assemble(state, Some(body), output, error))
+    }
+
+    fn next_sequence(&mut self) -> Result<u64, BackendError> {
+        let sequence = self.memory.sequence;
+        if sequence.next >= sequence.reserved {
+            let reserved = sequence.next.saturating_add(SEQUENCE_BLOCK);
+            self.put_meta(SEQUENCE, &StoredSequence { reserved })?;
+            self.memory.sequence.reserved = reserved;
+        }
+        self.memory.sequence.next = sequence.next.saturating_add(1);
+        Ok(sequence.next)
+    }
+
+    fn insert(&mut self, state: &JobState, body: &Body) -> Result<(), BackendError> {
+        self.insert_job(state, body)
+    }
+
+    fn store(
+        &mut self,
+        transition: &Transition,
+        output: Option<&Output>,
+        history_max: usize,
+    ) -> Result<(), BackendError> {
+        self.store_step(transition, output, history_max)
+    }
+
+    fn delete(&mut self, state: &JobState) -> Result<(), BackendError> {
+        self.delete_job(state)
+    }
+
+    fn ready_queues(
+        &mut self,
+        filter: &ClaimFilter,
+        after: Option<&QueueName>,
+        limit: usize,
+    ) -> Result<Vec<QueueName>, BackendError> {
+        Ok(self.memory.index.ready_queues(filter, after, limit))
+    }
+
+    fn ready(
+        &mut self,
+        queue: &QueueName,
+        filter: &ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<JobState>, BackendError> {
+        if !filter.takes_queue(queue) {
+            return Ok(Vec::new());
+        }
+        loop {
+            let found = self.memory.index.ready(queue, filter, limit);
+            let (states, damaged) = self.try_ready(queue, found)?;
+            if damaged.is_empty() {
+                return Ok(states);
+            }
+            // Left out from now on, so that a damaged job does not stand in the way of the others.
+            for found in damaged {
+                self.memory.index.drop_ready(queue, found);
+            }
+        }
+    }
+
+    fn promote(&mut self, now: Timestamp, limit: usize) -> Result<usize, BackendError> {
+        let mut promoted = 0;
+        while promoted < limit {
+            let Some((_, id)) = self.memory.index.first_future().filter(|(run_at, _)| *run_at <= now) else {
+                break;
+            };
+            match self
+                .load_listed(id, |state| matches!(Seat::of(state).spot, crate::index::Spot::Future { .. }))?
+            {
+                Some(state) => {
+                    self.rewrite(&state, &state.promoted())?;
+                    promoted += 1;
+                }
+                None => self.memory.index.drop_first_future(),
+            }
+        }
+        Ok(promoted)
+    }
+
+    fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobState>, BackendError> {
+        let past = self.memory.index.deadlines().take_while(|(at, _)| *at <= now);
+        let past: Vec<(Timestamp, JobId)> = past.take(limit).collect();
+        let mut states = Vec::with_capacity(past.len());
+        for (at, id) in past {
+            match self.load_listed(id, |state| state.awaits_deadline() && state.expires_at == Some(at))? {
+                Some(state) => states.push(state),
+                None => self.memory.index.drop_deadline(at, id),
+            }
+        }
+        Ok(states)
+    }
+
+    fn next_timer(&mut self) -> Result<Option<Timestamp>, BackendError> {
+        Ok(self.memory.index.next_timer())
+    }
+
+    fn key_holder(&mut self, queue: &QueueName, key: &UniqueKey) -> Result<Option<JobId>, BackendError> {
+        let site = self.site();
+        let row_key = unique_row_key(queue, key);
+        let row = self.tables.unique()?.get(row_key.as_slice());
+        let row = row.map_err(|error| site.engine("read a unique key", error))?;
+        row.map(|row| {
+            unseal::<StoredHolder>(Owner::new(Part::Unique, &row_key), row.value())
+                .map(|holder| JobId::from_bytes(holder.id))
+                .map_err(|flaw| site.flaw(format_args!("the holder of the unique key {key:?}"), flaw))
+        })
+        .transpose()
+    }
+
+    fn set_key_holder(
+        &mut self,
+        queue: &QueueName,
+        key: &UniqueKey,
+        holder: Option<JobId>,
+    ) -> Result<(), BackendError> {
+        let site = self.site();
+        let row_key = unique_row_key(queue, key);
+        let engine = |error| site.engine("write a unique key", error);
+        self.wrote = true;
+        match holder {
+            Some(id) => {
+                let row = &mut self.scratch.new;
+                let stored = StoredHolder { id: *id.as_bytes() };
+                seal(Owner::new(Part::Unique, &row_key), &stored, row)
+                    .map_err(|flaw| site.flaw(format_args!("the unique key {key:?}"), flaw))?;
+                self.tables.unique()?.insert(row_key.as_slice(), row.as_slice()).map_err(engine)?;
+            }
+            None => {
+                self.tables.unique()?.remove(row_key.as_slice()).map_err(engine)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn record_version(&mut self, key: &str) -> Result<u64, BackendError> {
+        let site = self.site();
+        let row = self.tables.records()?.get(key);
+        match row.map_err(|error| site.engine("read a record", error))? {
+            None => Ok(0),
+            Some(row) => unseal::<StoredRecord<'_>>(Owner::new(Part::Record, key.as_bytes()), row.value())
+                .map(|record| record.version)
+                .map_err(|flaw| site.flaw(format_args!("the record {key:?}"), flaw)),
+        }
+    }
+
+    fn put_record(&mut self, key: &str, value: Option<(u64, &[u8])>) -> Result<(), BackendError> {
+        let site = self.site();
+        let engine = |error| site.engine("write a record", error);
+        self.wrote = true;
+        match value {
+            Some((version, value)) => {
+                let row = &mut self.scratch.new;
+                let stored = StoredRecord { version, value };
+                seal(Owner::new(Part::Record, key.as_bytes()), &stored, row)
+                    .map_err(|flaw| site.flaw(format_args!("the record {key:?}"), flaw))?;
+                self.tables.records()?.insert(key, row.as_slice()).map_err(engine)?;
+            }
+            None => {
+                self.tables.records()?.remove(key).map_err(engine)?;
+            }
+        }
+        Ok(())
+    }
+}

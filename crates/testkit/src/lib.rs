@@ -1,0 +1,3 @@
+//! The conformance suite and the tools that every poolqueue backend is tested with.
+
+pub mod stress;

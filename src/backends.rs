@@ -1,0 +1,7 @@
+//! The stores this build has.
+
+pub use poolqueue_core::memory::MemoryBackend;
+
+#[cfg(feature = "redb")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
+pub use poolqueue_redb::{RedbBackend, RedbOptions};

@@ -1,0 +1,94 @@
+//! What the text given to `open` names.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(feature = "redb")]
+use poolqueue_core::BackendError;
+use poolqueue_core::memory::MemoryBackend;
+use poolqueue_core::{Backend, Invalid};
+
+use crate::Result;
+
+/// The schemes that have a store, in this build or with a feature.
+const FEATURES: [(&str, &str); 4] =
+    [("redb", "redb"), ("sqlite", "sqlite"), ("postgres", "postgres"), ("postgresql", "postgres")];
+
+pub(super) async fn open(location: &OsStr) -> Result<Arc<dyn Backend>> {
+    let (scheme, rest) = match location.to_str().and_then(split_scheme) {
+        Some((scheme, rest)) => (scheme, OsStr::new(rest)),
+        None => ("redb", location),
+    };
+    match scheme {
+        "memory" => Ok(Arc::new(MemoryBackend::new()?)),
+        "redb" => open_redb(Path::new(rest)).await,
+        other => Err(unknown(other)),
+    }
+}
+
+/// The scheme of a URL and what follows it. A single letter is a drive, not a scheme.
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_scheme =
+        scheme.len() > 1 && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    is_scheme.then_some((scheme, rest))
+}
+
+fn unknown(scheme: &str) -> crate::Error {
+    let reason = match FEATURES.iter().find(|(known, _)| *known == scheme) {
+        Some((_, feature)) if cfg!(feature = "redb") && *feature != "redb" => {
+            format!("{scheme:?} needs the feature {feature:?}, which this version does not have yet")
+        }
+        Some((_, feature)) => format!("{scheme:?} needs the feature {feature:?} of the crate poolqueue"),
+        None => format!("there is no store named {scheme:?}; a path with a colon in it is written redb:PATH"),
+    };
+    Invalid::new("url", reason).into()
+}
+
+#[cfg(feature = "redb")]
+async fn open_redb(path: &Path) -> Result<Arc<dyn Backend>> {
+    if path.as_os_str().is_empty() {
+        return Err(Invalid::new("url", "names no file").into());
+    }
+    let path = path.to_owned();
+    let opening = tokio::runtime::Handle::try_current()
+        .map_err(|error| BackendError::from(Invalid::new("runtime", error.to_string())))?
+        .spawn_blocking(move || crate::RedbBackend::open(path));
+    let backend = opening.await.map_err(|error| {
+        BackendError::new(crate::BackendErrorKind::Closed, "opening the store did not finish")
+            .with_source(error)
+    })??;
+    Ok(Arc::new(backend))
+}
+
+#[cfg(not(feature = "redb"))]
+async fn open_redb(_path: &Path) -> Result<Arc<dyn Backend>> {
+    Err(unknown("redb"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_are_told_from_paths() {
+        let cases = [
+            ("jobs.redb", None),
+            ("redb:jobs.redb", Some(("redb", "jobs.redb"))),
+            ("memory:", Some(("memory", ""))),
+            ("postgres://host/db", Some(("postgres", "//host/db"))),
+            (r"C:\jobs.redb", None),
+            ("./a:b", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(split_scheme(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_without_a_store_names_the_feature() {
+        assert!(unknown("sqlite").to_string().contains("feature \"sqlite\""));
+        assert!(unknown("mongodb").to_string().contains("no store named"));
+    }
+}
