@@ -23,6 +23,8 @@ pub(crate) use meta::{
 };
 pub(crate) use names::Names;
 pub(crate) use parts::{StoredBody, StoredChunk, StoredEntry, StoredError, StoredOutcome};
+#[cfg(test)]
+pub(crate) use state::StoredBackoff;
 pub(crate) use state::{StoredHistory, StoredLabels, StoredSpan, StoredState};
 
 /// The version of the stored values.

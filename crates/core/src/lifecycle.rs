@@ -40,7 +40,7 @@ pub fn decide(
         return Err(Rejected::StaleAttempt { id: job.id, given, current: job.attempt });
     }
     let Some(to) = job.next(kind).filter(|_| event.applies_to(job, now)) else {
-        let repeated = fence.is_some() && job.last_event == Some(kind);
+        let repeated = fence.is_some() && job.last_reported == Some(kind);
         return Err(if repeated {
             Rejected::AlreadyApplied { id: job.id, status: job.status, event: kind }
         } else {
@@ -57,7 +57,7 @@ pub fn decide(
     let mut after = job.clone();
     after.status = to;
     after.resumes_to = (to == Status::Paused).then_some(job.status);
-    after.last_event = Some(kind);
+    after.last_reported = fence.map(|_| kind);
     let error = count(&mut after, event, now);
     stamp(job, &mut after, event, now);
     Ok(Transition { before: job.clone(), after, event: kind, at: now, error })

@@ -49,4 +49,9 @@ impl Names {
         self.assignees.insert(text.into(), assignee.clone());
         Ok(assignee)
     }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.labels.len() + self.assignees.len()
+    }
 }

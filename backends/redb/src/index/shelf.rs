@@ -35,6 +35,11 @@ impl Shelf {
         self.lanes.get(lane as usize).and_then(Option::as_ref)
     }
 
+    #[cfg(test)]
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
     /// Every job of every lane.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> + '_ {
         self.lanes.iter().flatten().flat_map(Lane::iter)
@@ -132,7 +137,7 @@ impl Shelf {
     }
 
     /// The shortest lists of heads that together hold every lane `filter` can take.
-    fn sources(&self, filter: &ClaimFilter) -> Vec<&Heads> {
+    pub(super) fn sources(&self, filter: &ClaimFilter) -> Vec<&Heads> {
         let mut best = vec![&self.heads];
         for tag in filter.tags.all.iter() {
             best = shorter(best, postings(&self.by_tag, std::iter::once(tag.as_str())));

@@ -20,8 +20,8 @@ pub struct JobState {
     pub status: Status,
     /// While paused, the status that resuming gives back.
     pub resumes_to: Option<Status>,
-    /// The event that led here.
-    pub last_event: Option<EventKind>,
+    /// The event that led here, if it was reported by a lease: the same one from the same lease is a repetition.
+    pub last_reported: Option<EventKind>,
     /// How often it has been claimed.
     pub attempt: Attempt,
     /// What `max_attempts` is compared with.
@@ -97,7 +97,7 @@ impl JobState {
             unique_key: new.unique_key.clone(),
             status: Status::InitialPending,
             resumes_to: None,
-            last_event: None,
+            last_reported: None,
             attempt: Attempt(0),
             failures: 0,
             retry_count: 0,

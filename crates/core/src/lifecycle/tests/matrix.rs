@@ -112,8 +112,9 @@ fn cancelling_and_pausing_twice_is_accepted_and_changes_nothing() {
 
 #[test]
 fn completing_twice_is_an_error() {
-    let done = job(Status::Completed);
     let complete = event(EventKind::Complete);
+    let running = job(Status::Running);
+    let done = decide(&running, &complete, Some(running.attempt), at(3_000)).unwrap().after;
     let by_id = decide(&done, &complete, None, at(3_000)).unwrap_err();
     assert_eq!(by_id, illegal(&done, EventKind::Complete));
     assert_eq!(refusal(&done, &complete, 3_000), already(&done, EventKind::Complete));
