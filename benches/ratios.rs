@@ -34,7 +34,9 @@ fn main() {
     let [grouped, single] = rates.map(median);
     probes.sort_unstable();
     let probe = probes[probes.len() / 2];
-    println!("durable enqueue, redb, 256 B, {CALLERS} callers, {ROUNDS} rounds, medians (sync probe p50 {probe:.0?})");
+    println!(
+        "durable enqueue, redb, 256 B, {CALLERS} callers, {ROUNDS} rounds, medians (sync probe p50 {probe:.0?})"
+    );
     println!("  grouped            {grouped:>10.0} jobs/s");
     println!("  one commit per op  {single:>10.0} jobs/s");
     let verdict = if probe > Duration::from_millis(2) { " (void: the machine is busy)" } else { "" };

@@ -22,7 +22,8 @@ fn idle(criterion: &mut Criterion) {
                 for _ in 0..jobs {
                     let queue = bench.queue.clone();
                     let start = Instant::now();
-                    let caller = tokio::spawn(async move { queue.enqueue(NewJob::new("bench", PAYLOAD)).await });
+                    let caller =
+                        tokio::spawn(async move { queue.enqueue(NewJob::new("bench", PAYLOAD)).await });
                     let batch = stream.next().await.expect("a stream").expect("a batch");
                     took += start.elapsed();
                     caller.await.expect("a caller").expect("an enqueue");

@@ -52,7 +52,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         assert_eq!(completions, 1, "job {} was completed more than once", job.id);
         started_again += usize::from(job.attempt.0 > 1);
     }
-    println!("the last run did {left}; all {JOBS} are done, each completed once, {started_again} started more than once");
+    println!(
+        "the last run did {left}; all {JOBS} are done, each completed once, {started_again} started more than once"
+    );
     queue.close().await?;
     Ok(())
 }

@@ -37,7 +37,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let known = queue.get_all(ids.iter().copied()).await?;
     let new = || files.iter().zip(&ids).zip(&known).filter(|(_, job)| job.is_none()).map(|(file, _)| file);
     for slice in new().collect::<Vec<_>>().chunks(1_000) {
-        queue.enqueue_all(slice.iter().map(|(file, id)| NewJob::new(KIND, bytes_of(&file.path)).id(**id))).await?;
+        queue
+            .enqueue_all(slice.iter().map(|(file, id)| NewJob::new(KIND, bytes_of(&file.path)).id(**id)))
+            .await?;
     }
     let finished = known.iter().flatten().filter(|job| job.status.is_final()).count();
     println!(
@@ -50,7 +52,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let bar = ProgressBar::new(files.len() as u64).with_position(finished as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} files {per_sec} {eta} {msg}")?);
-    let open = ids.iter().zip(&known).filter(|(_, job)| job.as_ref().is_none_or(|job| !job.status.is_final()));
+    let open =
+        ids.iter().zip(&known).filter(|(_, job)| job.as_ref().is_none_or(|job| !job.status.is_final()));
     let left = open.count();
     work(&queue, &root, left, &bar).await?;
     bar.finish_and_clear();
@@ -125,7 +128,9 @@ async fn work(queue: &PoolQueue, root: &Path, left: usize, bar: &ProgressBar) ->
                     let digest = tokio::task::spawn_blocking(move || digest(&path)).await;
                     match digest.map_err(io::Error::other).flatten() {
                         Ok(digest) => queue.complete(&job, digest).await?,
-                        Err(error) => queue.fail_retry(&job, Failure::new(error.to_string()).no_retry()).await?,
+                        Err(error) => {
+                            queue.fail_retry(&job, Failure::new(error.to_string()).no_retry()).await?
+                        }
                     };
                     if ended.send(()).await.is_err() {
                         return Ok(());
@@ -165,7 +170,8 @@ async fn digests(
         }
         digests.insert(file.path.clone(), job.output.ok_or("a digest is gone")?);
     }
-    let unfinished = queue.list(Query::new(Select::new().kind(KIND).status(Status::Running)).limit(1)).await?;
+    let unfinished =
+        queue.list(Query::new(Select::new().kind(KIND).status(Status::Running)).limit(1)).await?;
     assert!(unfinished.jobs.is_empty(), "a job is still running");
     Ok(digests)
 }

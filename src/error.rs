@@ -1,7 +1,7 @@
 use poolqueue_core::{Applied, BackendError, BackendErrorKind, Invalid, Refused, Rejected};
 
 /// What a call of the queue returns.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -95,7 +95,9 @@ impl From<BackendError> for Error {
         let argument = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Invalid>());
         match error.kind() {
             BackendErrorKind::TooLarge => Error::TooLarge(error.to_string()),
-            BackendErrorKind::Invalid => argument.cloned().map_or(Error::Backend(error.clone()), Error::Invalid),
+            BackendErrorKind::Invalid => {
+                argument.cloned().map_or(Error::Backend(error.clone()), Error::Invalid)
+            }
             _ => Error::Backend(error),
         }
     }

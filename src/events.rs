@@ -1,3 +1,5 @@
+use std::sync::{PoisonError, RwLock};
+
 use chrono::{DateTime, Utc};
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::{Attempt, Committed, EventKind, JobId, Kind, Observer, QueueName, Status};
@@ -66,33 +68,40 @@ impl JobEvent {
     }
 }
 
-/// Turns commits into events for whoever listens.
+/// Turns commits into events for whoever listens, until the queue is closed.
 #[derive(Debug)]
 pub(crate) struct EventSource {
-    sender: broadcast::Sender<JobEvent>,
+    sender: RwLock<Option<broadcast::Sender<JobEvent>>>,
 }
 
 impl EventSource {
     pub(crate) fn new(capacity: usize) -> Self {
-        EventSource { sender: broadcast::Sender::new(capacity) }
+        EventSource { sender: RwLock::new(Some(broadcast::Sender::new(capacity))) }
     }
 
     pub(crate) fn subscribe(&self) -> EventStream {
-        EventStream { receiver: self.sender.subscribe() }
+        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
+        // A receiver whose sender is gone ends at once.
+        let receiver = sender.as_ref().map_or_else(|| broadcast::channel(1).1, broadcast::Sender::subscribe);
+        EventStream { receiver }
+    }
+
+    /// Ends every stream after the events it has not read yet.
+    pub(crate) fn close(&self) {
+        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
 impl Observer for EventSource {
     fn committed(&self, what: Committed<'_>) {
-        if self.sender.receiver_count() == 0 {
-            return;
-        }
+        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) else { return };
         let inserted = what.inserted.iter().map(JobEvent::enqueued);
         let changed = what.transitions.iter().map(JobEvent::changed);
         let deleted = what.deleted.iter().map(|id| JobEvent::Deleted { id: *id });
         for event in inserted.chain(changed).chain(deleted) {
             // Fails only when the last listener has just gone.
-            let _ = self.sender.send(event);
+            let _ = sender.send(event);
         }
     }
 }
@@ -104,7 +113,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// The next event; `None` when the queue and all its clones are gone.
+    /// The next event; `None` when the queue was closed or all its clones are gone.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.

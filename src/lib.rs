@@ -20,3 +20,8 @@ pub use queue::{
     Answer, Builder, Cancelled, Changed, ClaimedJob, Explanation, Health, History, IntoJob, JobStream, Page,
     PoolQueue, Query, Retention, Select, Stats, StreamBuilder,
 };
+
+/// The program in the README is compiled, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -170,8 +170,9 @@ impl PoolQueue {
             let _ = self.inner.end_stream(&stream).await;
         }
         self.inner.sweeper.stop();
-        self.inner.backend.close().await?;
-        Ok(())
+        let closed = self.inner.backend.close().await;
+        self.inner.events.close();
+        Ok(closed?)
     }
 
     /// Reads everything, recomputes every index and counter from the records, and returns how many jobs were read.

@@ -78,8 +78,30 @@ async fn batch_verbs_and_queries_can_be_awaited_in_a_spawned_task() {
         let batch = jobs.next().await.unwrap().unwrap();
         let verdicts = queue.complete_all(batch.iter().map(|job| (job, job.id.to_string()))).await.unwrap();
         let found = queue.get_all(batch.iter().map(|job| job.id)).await.unwrap();
-        queue.enqueue_all(found.iter().flatten().map(|job| NewJob::new("copy", job.payload.clone()))).await.unwrap();
+        queue
+            .enqueue_all(found.iter().flatten().map(|job| NewJob::new("copy", job.payload.clone())))
+            .await
+            .unwrap();
         verdicts.into_iter().map(|verdict| verdict.unwrap()).collect::<Vec<_>>()
     });
     assert_eq!(task.await.unwrap(), vec![Status::Completed; ids.len()]);
+}
+
+#[tokio::test]
+async fn events_come_in_the_order_of_commits_and_end_with_the_queue() {
+    let queue = queue().await;
+    let mut events = queue.events();
+    let id = queue.enqueue(NewJob::new("k", b"")).await.unwrap();
+    queue.cancel(id).await.unwrap();
+    queue.delete(id).await.unwrap();
+    queue.close().await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await {
+        seen.push(event);
+    }
+    use poolqueue::JobEvent as E;
+    assert!(matches!(&seen[0], E::Enqueued { id: new, .. } if *new == id), "{seen:?}");
+    assert!(matches!(&seen[1], E::Changed { to: Status::Unscheduled, .. }), "{seen:?}");
+    assert_eq!(seen[2..], [E::Deleted { id }]);
+    assert!(queue.events().next().await.is_none());
 }

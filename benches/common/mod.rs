@@ -54,7 +54,10 @@ pub async fn enqueue(queue: &PoolQueue, jobs: u64, callers: u64) -> Duration {
         .map(|_| {
             let (queue, left) = (queue.clone(), Arc::clone(&left));
             tokio::spawn(async move {
-                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+                while left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                    .is_ok()
+                {
                     queue.enqueue(NewJob::new("bench", PAYLOAD)).await.expect("an enqueue");
                 }
             })
@@ -83,7 +86,8 @@ pub async fn drain(queue: &PoolQueue, jobs: u64, streams: usize, capacity: usize
     let start = Instant::now();
     let mut open = Vec::new();
     for n in 0..streams {
-        let mut stream = queue.stream(format!("worker-{n}")).capacity(capacity).open().await.expect("a stream");
+        let mut stream =
+            queue.stream(format!("worker-{n}")).capacity(capacity).open().await.expect("a stream");
         let (queue, left, done) = (queue.clone(), Arc::clone(&left), Arc::clone(&done));
         open.push(tokio::spawn(async move {
             while let Some(batch) = stream.next().await {

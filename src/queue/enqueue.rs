@@ -56,7 +56,11 @@ impl PoolQueue {
             if let Some(rejected) = receipt.first_rejection() {
                 return Err(rejected.clone().into());
             }
-            Ok(receipt.inserts.into_iter().map(|verdict| verdict.map(|job| job.id)).collect::<Result<_, _>>()?)
+            Ok(receipt
+                .inserts
+                .into_iter()
+                .map(|verdict| verdict.map(|job| job.id))
+                .collect::<std::result::Result<_, _>>()?)
         })
     }
 

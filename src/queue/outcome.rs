@@ -152,7 +152,10 @@ impl PoolQueue {
         self.inner.change(job.into(), Event::Release).await
     }
 
-    fn report<T: Into<Target>>(&self, events: impl Iterator<Item = Result<(T, Event)>>) -> Answer<'_, Verdicts> {
+    fn report<T: Into<Target>>(
+        &self,
+        events: impl Iterator<Item = Result<(T, Event)>>,
+    ) -> Answer<'_, Verdicts> {
         let change = |(job, event): (T, Event)| Change { target: job.into(), only_from: None, event };
         let changes = events.map(|event| event.map(change)).collect::<Result<Vec<_>>>();
         Box::pin(async move { self.inner.change_all(changes?).await })

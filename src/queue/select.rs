@@ -87,8 +87,8 @@ impl Select {
     /// The filter for a read: no criterion is every job.
     pub(super) fn for_reading(&self) -> Result<Filter> {
         let tags = self.tags.as_ref().map(Tags::checked).transpose()?.filter(|tags| !tags.is_empty());
-        let kinds = self.kinds.iter().map(Kind::new).collect::<Result<Vec<_>, _>>()?;
-        let queues = self.queues.iter().map(QueueName::new).collect::<Result<Vec<_>, _>>()?;
+        let kinds = self.kinds.iter().map(Kind::new).collect::<std::result::Result<Vec<_>, _>>()?;
+        let queues = self.queues.iter().map(QueueName::new).collect::<std::result::Result<Vec<_>, _>>()?;
         Ok(Filter {
             ids: self.ids.clone(),
             tags,

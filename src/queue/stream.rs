@@ -132,16 +132,16 @@ fn claim_filter(
     all_queues: bool,
     kinds: Option<Vec<String>>,
     tags: &Tags,
-) -> Result<ClaimFilter, Invalid> {
-    let mut queues = queues.iter().map(QueueName::new).collect::<Result<Vec<_>, _>>()?;
+) -> Result<ClaimFilter> {
+    let mut queues = queues.iter().map(QueueName::new).collect::<std::result::Result<Vec<_>, _>>()?;
     if queues.is_empty() {
         queues.push(QueueName::default());
     }
     queues.sort_unstable();
     queues.dedup();
     let kinds = match kinds {
-        Some(kinds) if kinds.is_empty() => return Err(Invalid::new("kinds", "names no kind")),
-        Some(kinds) => Some(kinds.iter().map(Kind::new).collect::<Result<Vec<_>, _>>()?),
+        Some(kinds) if kinds.is_empty() => return Err(Invalid::new("kinds", "names no kind").into()),
+        Some(kinds) => Some(kinds.iter().map(Kind::new).collect::<std::result::Result<Vec<_>, _>>()?),
         None => None,
     };
     Ok(ClaimFilter { queues: (!all_queues).then_some(queues), kinds, tags: tags.checked()? })
@@ -165,11 +165,11 @@ impl StreamCore {
         filter: ClaimFilter,
         capacity: usize,
         manual_lease: Option<Duration>,
-    ) -> Result<Self, Invalid> {
+    ) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         at_least_one(capacity)?;
         if manual_lease.is_some_and(|lease| lease.is_zero()) {
-            return Err(Invalid::new("manual_lease", "must be more than zero"));
+            return Err(Invalid::new("manual_lease", "must be more than zero").into());
         }
         Ok(StreamCore {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -191,8 +191,8 @@ impl StreamCore {
     }
 }
 
-fn at_least_one(capacity: usize) -> Result<(), Invalid> {
-    if capacity == 0 { Err(Invalid::new("capacity", "must be at least 1")) } else { Ok(()) }
+fn at_least_one(capacity: usize) -> Result<()> {
+    if capacity == 0 { Err(Invalid::new("capacity", "must be at least 1").into()) } else { Ok(()) }
 }
 
 impl Inner {

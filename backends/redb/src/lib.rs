@@ -3,7 +3,7 @@
 //! Applications use the crate `poolqueue`; this one is what stands behind its feature `redb`. [`RedbStore`] is
 //! the store, [`RedbOptions`] its settings; [`poolqueue_core::Embedded`] makes a backend of it.
 //!
-//! - [`mod@format`] (private) lists the tables, `codec` the stored bytes: every value carries a version and a
+//! - `format` lists the tables, `codec` the stored bytes: every value carries a version and a
 //!   checksum over itself and what it belongs to.
 //! - `index` is what claims and timers need of the unfinished jobs, in memory, with an undo log.
 //! - `txn` is one transaction on both; `reader` and `verify` read committed data from any thread.

@@ -257,3 +257,6 @@ impl StorageBackend for ZeroFilled {
         self.file.query_lock_range(start, end)
     }
 }
+
+#[cfg(test)]
+mod tests;

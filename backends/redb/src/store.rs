@@ -64,6 +64,11 @@ impl RedbStore {
         self.memory.index.membership(ids)
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn install(&mut self, opened: Opened) -> Result<(), BackendError> {
         let shared = Arc::clone(&self.shared);
         let db = opened.db;

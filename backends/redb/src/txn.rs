@@ -2,6 +2,9 @@
 
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::{
     BackendError, BackendErrorKind, Body, ClaimFilter, Job, JobId, LastError, Output, QueueName, Timestamp,

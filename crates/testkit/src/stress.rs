@@ -15,6 +15,9 @@ use poolqueue_core::{Backend, Clock, EmbeddedOptions, JobId, Snapshot, SystemClo
 /// What went wrong in a stress program.
 pub type StressError = Box<dyn std::error::Error + Send + Sync>;
 
+/// For each id, whether the index in memory lists the job as ready (now or later), and as held.
+pub type Membership<'a> = &'a dyn Fn(&[JobId]) -> Vec<(bool, bool)>;
+
 /// The arguments of both programs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -100,7 +103,7 @@ impl Arguments {
     /// An unknown backend, or what the store or `read` reports.
     pub fn inspect(
         &self,
-        read: impl FnOnce(&dyn Snapshot, &dyn Fn(&[JobId]) -> Vec<(bool, bool)>) -> Result<(), StressError>,
+        read: impl FnOnce(&dyn Snapshot, Membership<'_>) -> Result<(), StressError>,
     ) -> Result<(), StressError> {
         use poolqueue_core::{Reader, Store};
         match self.backend.as_str() {

@@ -136,13 +136,17 @@ impl Stress {
                 70..80 => {
                     let ids: Vec<JobId> = (0..random.usize(1..20)).map(|_| new_id(&mut random)).collect();
                     let jobs: Vec<NewJob> = ids.iter().map(|id| new_job(&mut random, *id)).collect();
-                    let call = async { Ok(self.queue.enqueue_all(jobs).await?.into_iter().map(|id| (id, 0)).collect()) };
-                    let done = self.attempt("enqueue", ids.into_iter().map(|id| (id, 0)).collect(), call).await?;
+                    let call = async {
+                        Ok(self.queue.enqueue_all(jobs).await?.into_iter().map(|id| (id, 0)).collect())
+                    };
+                    let done =
+                        self.attempt("enqueue", ids.into_iter().map(|id| (id, 0)).collect(), call).await?;
                     self.remember(&done.unwrap_or_default(), &mut random);
                 }
                 80..92 => {
                     let ids = self.some_known(&mut random, 4);
-                    let call = async { Ok(bare(self.queue.cancel(Select::ids(ids.clone())).await?.cancelled)) };
+                    let call =
+                        async { Ok(bare(self.queue.cancel(Select::ids(ids.clone())).await?.cancelled)) };
                     self.attempt("cancel", bare(ids.clone()), call).await?;
                 }
                 92..98 => {
@@ -215,12 +219,20 @@ impl Stress {
         let done = named.clone();
         let queue = &self.queue;
         match random.u32(..10) {
-            0..6 => self.attempt("complete", named, async { queue.complete(lease, b"out").await.map(|_| done) }).await?,
+            0..6 => {
+                self.attempt("complete", named, async { queue.complete(lease, b"out").await.map(|_| done) })
+                    .await?
+            }
             6..9 => {
                 let failure = Failure::new("stress").retry_after(Duration::from_millis(random.u64(..20)));
-                self.attempt("fail_retry", named, async { queue.fail_retry(lease, failure).await.map(|_| done) }).await?
+                self.attempt("fail_retry", named, async {
+                    queue.fail_retry(lease, failure).await.map(|_| done)
+                })
+                .await?
             }
-            _ => self.attempt("stop", named, async { queue.stop(lease, "stress").await.map(|_| done) }).await?,
+            _ => {
+                self.attempt("stop", named, async { queue.stop(lease, "stress").await.map(|_| done) }).await?
+            }
         };
         Ok(())
     }
@@ -241,7 +253,8 @@ fn new_id(random: &mut fastrand::Rng) -> JobId {
 fn new_job(random: &mut fastrand::Rng, id: JobId) -> NewJob {
     let mut payload = vec![0; random.usize(..512)];
     random.fill(&mut payload);
-    let job = NewJob::new("stress", payload).id(id).tags((0..random.u32(..3)).map(|tag| format!("tag-{tag}")));
+    let job =
+        NewJob::new("stress", payload).id(id).tags((0..random.u32(..3)).map(|tag| format!("tag-{tag}")));
     let job = job.priority(random.i16(-1..=1));
     if random.u32(..10) == 0 { job.run_after(Duration::from_millis(random.u64(..50))) } else { job }
 }

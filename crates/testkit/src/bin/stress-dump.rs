@@ -4,14 +4,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use poolqueue_core::{Cursor, Detail, Filter, JobId, Query, Snapshot, Status};
-use poolqueue_testkit::stress::{Arguments, StressError, payload_hash};
+use poolqueue_testkit::stress::{Arguments, Membership, StressError, payload_hash};
 
 /// Jobs read at once.
 const PAGE: usize = 1_000;
 
 fn main() -> ExitCode {
-    let dumped =
-        Arguments::parse(std::env::args().skip(1)).and_then(|arguments| arguments.inspect(|store, index| dump(store, index)));
+    let dumped = Arguments::parse(std::env::args().skip(1))
+        .and_then(|arguments| arguments.inspect(|store, index| dump(store, index)));
     match dumped {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn dump(store: &dyn Snapshot, membership: &dyn Fn(&[JobId]) -> Vec<(bool, bool)>) -> Result<(), StressError> {
+fn dump(store: &dyn Snapshot, membership: Membership<'_>) -> Result<(), StressError> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut after: Option<Cursor> = None;
     loop {

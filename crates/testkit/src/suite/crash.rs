@@ -139,7 +139,7 @@ pub async fn job_one_crash_below_its_limit_is_claimed_only_while_no_other_such_j
     assert_eq!(ids(&scene.claim(10).await), [suspects[1]]);
     scene.fail_retry(suspects[1], "no").await.unwrap();
     let last = ids(&scene.claim(10).await);
-    assert_eq!(last, [suspects[2], suspects[1]], "an answered attempt clears the second of suspicion");
+    assert_eq!(last, suspects[1..], "an answered attempt clears the second of suspicion");
 }
 
 pub async fn held_suspect_keeps_others_from_waiting_streams_until_it_is_answered<F: Fixture>() {
