@@ -2,18 +2,19 @@ mod builder;
 mod bulk;
 mod enqueue;
 mod location;
+mod mailbox;
 mod outcome;
 mod pump;
 mod read;
 mod select;
 mod stream;
+mod streams;
 mod sweeper;
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use poolqueue_core::{
     Backend, Batch, Capabilities, Change, JobId, JobIds, Rejected, Status, Target, Timestamp,
@@ -33,6 +34,7 @@ pub use select::Select;
 pub use stream::{ClaimedJob, JobStream, StreamBuilder};
 
 use stream::StreamCore;
+use streams::Streams;
 use sweeper::Sweeper;
 
 /// Changes in one transaction of an action on many jobs: larger ones would hold up every other caller.
@@ -63,22 +65,6 @@ struct Inner {
     runtime: Handle,
 }
 
-/// The open streams of a queue.
-#[derive(Default)]
-struct Streams {
-    open: Mutex<HashMap<u64, Arc<StreamCore>>>,
-}
-
-impl Streams {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<StreamCore>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all(&self) -> Vec<Arc<StreamCore>> {
-        self.lock().values().map(Arc::clone).collect()
-    }
-}
-
 /// How a queue and its store are doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -89,7 +75,7 @@ pub struct Health {
     pub store: poolqueue_core::Health,
     /// Open streams.
     pub streams: usize,
-    /// Jobs held by them.
+    /// Jobs held by them, and by streams that have ended and whose jobs the store has not taken back yet.
     pub held: usize,
 }
 
@@ -134,7 +120,7 @@ impl PoolQueue {
         Health {
             engine: self.capabilities().engine,
             store: self.inner.backend.health(),
-            streams: streams.len(),
+            streams: streams.iter().filter(|stream| !stream.has_ended()).count(),
             held: streams.iter().map(|stream| stream.slots.held_count()).sum(),
         }
     }
@@ -153,6 +139,10 @@ impl PoolQueue {
     pub async fn reopen(&self) -> Result<()> {
         self.inner.backend.reopen().await?;
         self.inner.reopened.send_modify(|times| *times += 1);
+        for stream in self.inner.streams.ended() {
+            // The sweeper tries again.
+            let _ = self.inner.end_stream(&stream).await;
+        }
         Ok(())
     }
 
@@ -165,7 +155,7 @@ impl PoolQueue {
     /// # Errors
     /// What the store reports. The queue is closed all the same.
     pub async fn close(&self) -> Result<()> {
-        for stream in self.inner.streams.all() {
+        for stream in self.inner.streams.close() {
             // A store that cannot write any more says so in its close, too.
             let _ = self.inner.end_stream(&stream).await;
         }
@@ -213,20 +203,35 @@ impl Inner {
         Ok(receipt.changes.into_iter().map(|verdict| verdict.map(|step| step.after.status)).collect())
     }
 
-    /// Makes changes in transactions of at most [`SLICE`], each accepted or rejected on its own.
+    /// Changes in one transaction of an action on many jobs.
+    fn slice(&self) -> usize {
+        slice_of(&*self.backend)
+    }
+
+    /// Ends a stream: what it still holds goes back.
+    async fn end_stream(&self, stream: &StreamCore) -> Result<()> {
+        Ok(self.streams.end(&*self.backend, stream).await?)
+    }
+
+    /// Makes changes in transactions of at most a slice, each accepted or rejected on its own.
     async fn change_in_slices(
         &self,
         mut changes: Vec<Change>,
     ) -> Result<Vec<(JobId, std::result::Result<Status, Rejected>)>> {
         let mut verdicts = Vec::with_capacity(changes.len());
         while !changes.is_empty() {
-            let rest = changes.split_off(changes.len().min(SLICE));
+            let rest = changes.split_off(changes.len().min(self.slice()));
             let slice = std::mem::replace(&mut changes, rest);
             let ids: Vec<JobId> = slice.iter().map(|change| change.target.id()).collect();
             verdicts.extend(ids.into_iter().zip(self.change_all(slice).await?));
         }
         Ok(verdicts)
     }
+}
+
+/// Changes in one transaction of an action on many jobs of this store.
+fn slice_of(backend: &dyn Backend) -> usize {
+    SLICE.min(backend.capabilities().limits.batch_jobs).max(1)
 }
 
 /// A backend that answers a batch with fewer parts than it was given breaks its contract.

@@ -11,6 +11,9 @@ use super::{Inner, PoolQueue, Streams, Sweeper};
 use crate::Result;
 use crate::events::EventSource;
 
+/// Events kept for a slow reader, at most: the room for them is taken at once.
+const EVENTS_MAX: usize = 1_000_000;
+
 /// A queue that is about to be opened. See [`PoolQueue::builder`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is opened"]
@@ -31,7 +34,7 @@ impl Builder {
         self
     }
 
-    /// Events kept for a slow reader of [`PoolQueue::events`]. Default 1,024.
+    /// Events kept for a slow reader of [`PoolQueue::events`], 1 to 1,000,000. Default 1,024.
     pub fn event_capacity(mut self, events: usize) -> Self {
         self.event_capacity = events;
         self
@@ -41,13 +44,13 @@ impl Builder {
     /// else can hold them.
     ///
     /// # Errors
-    /// [`Error::Invalid`](crate::Error::Invalid) for an option of zero; what the store reports.
+    /// [`Error::Invalid`](crate::Error::Invalid) for an option out of its bounds; what the store reports.
     pub async fn open(self) -> Result<PoolQueue> {
         if self.sweep_interval.is_zero() {
             return Err(Invalid::new("sweep_interval", "must be more than zero").into());
         }
-        if self.event_capacity == 0 {
-            return Err(Invalid::new("event_capacity", "must be at least 1").into());
+        if self.event_capacity == 0 || self.event_capacity > EVENTS_MAX {
+            return Err(Invalid::new("event_capacity", format!("must be 1 to {EVENTS_MAX}")).into());
         }
         let runtime = Handle::try_current().map_err(|error| {
             BackendError::new(BackendErrorKind::Invalid, "a queue is opened from within a tokio runtime")

@@ -117,10 +117,12 @@ impl PoolQueue {
             )));
         }
         let found: HashSet<&JobId> = ids.iter().collect();
-        if let Some(id) = select.named_ids().iter().find(|id| !found.contains(id))
-            && self.get(*id).await?.is_none()
-        {
-            return Err(Rejected::NotFound { id: *id }.into());
+        let named = select.named_ids().iter().copied();
+        let narrowed_out: Vec<JobId> = named.filter(|id| !found.contains(id)).collect();
+        let by_id = Filter { ids: Some(narrowed_out.clone()), ..Filter::default() };
+        let there: HashSet<JobId> = self.matching(by_id, narrowed_out.len()).await?.into_iter().collect();
+        if let Some(id) = narrowed_out.into_iter().find(|id| !there.contains(id)) {
+            return Err(Rejected::NotFound { id }.into());
         }
         if ids.is_empty() {
             return Ok(ids);
@@ -143,14 +145,17 @@ impl PoolQueue {
     /// [`Error::Invalid`](crate::Error::Invalid) for an empty assignee; what the store reports.
     pub async fn lose_worker(&self, assignee: impl AsRef<str>) -> Result<Changed> {
         let assignee = AssigneeId::new(assignee)?;
-        for stream in self.inner.streams.all() {
-            if stream.assignee == assignee {
-                stream.stop_claiming();
-                self.inner.streams.lock().remove(&stream.id);
-            }
-        }
+        let mut streams = self.inner.streams.all();
+        streams.retain(|stream| stream.assignee == assignee);
+        streams.iter().for_each(|stream| stream.stop_claiming());
         let filter = Filter { assignee: Some(assignee), ..held() };
-        self.act_on(filter, Vec::new(), Event::LoseWorker).await
+        let lost = self.act_on(filter, Vec::new(), Event::LoseWorker).await;
+        for stream in &streams {
+            // What was claimed in this very moment, or could not be given up, is handed back by the sweeper.
+            stream.end();
+            self.inner.streams.forget(stream);
+        }
+        lost
     }
 
     /// Gives up whoever works on any job: all running jobs are due again, as by [`lose_worker`](Self::lose_worker).
@@ -205,7 +210,8 @@ impl PoolQueue {
         let mut deleted = Vec::new();
         let mut after = None;
         loop {
-            let query = Query { filter: filter.clone(), after, limit: SLICE, detail: Detail::State };
+            let query =
+                Query { filter: filter.clone(), after, limit: self.inner.slice(), detail: Detail::State };
             let page = self.inner.backend.select(query).await?;
             let delete = |job: &crate::Job| Delete { id: job.id, only_from: Some(only) };
             let deletes: Vec<Delete> = page.jobs.iter().map(delete).collect();
@@ -251,8 +257,13 @@ impl PoolQueue {
         loop {
             let query = Query { filter: filter.clone(), after, limit: SLICE, detail: Detail::State };
             let page = self.inner.backend.select(query).await?;
+            // A worker is given up by the attempts it was seen to hold: whoever holds a job meanwhile keeps it.
+            let target = |job: &crate::Job| match event {
+                Event::LoseWorker => Target::Lease(job.lease()),
+                _ => Target::Id(job.id),
+            };
             let change = |job: &crate::Job| Change {
-                target: Target::Id(job.id),
+                target: target(job),
                 only_from: filter.statuses,
                 event: event.clone(),
             };

@@ -1,25 +1,33 @@
 //! What keeps a stream filled: one task that always has a claim standing with the store.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
-use poolqueue_core::{Backend, BackendError, Claim, Job};
-use tokio::sync::{mpsc, watch};
+use poolqueue_core::{Backend, Claim};
+use tokio::sync::watch;
 
 use super::stream::StreamCore;
 
-/// What a stream is sent.
-pub(super) type Item = Result<Vec<Job>, BackendError>;
+/// A stream with a pump. Wherever the pump is when it is dropped, the reader hears that nothing more comes.
+pub(super) struct Pumped(pub(super) Arc<StreamCore>);
 
-/// Claims for `stream` until it stops. The channel needs no bound of its own: it never holds more jobs than the stream
-/// has places, and one error.
-pub(super) async fn run(
-    backend: Arc<dyn Backend>,
-    stream: Arc<StreamCore>,
-    mut reopened: watch::Receiver<u64>,
-    sender: mpsc::UnboundedSender<Item>,
-) {
-    let ended = stream.stopped().clone();
-    while !ended.is_cancelled() {
+impl Deref for Pumped {
+    type Target = StreamCore;
+
+    fn deref(&self) -> &StreamCore {
+        &self.0
+    }
+}
+
+impl Drop for Pumped {
+    fn drop(&mut self) {
+        self.0.mailbox.end();
+    }
+}
+
+/// Claims for `stream` until it stops.
+pub(super) async fn run(backend: Arc<dyn Backend>, stream: Pumped, mut reopened: watch::Receiver<u64>) {
+    while !stream.stopped().is_cancelled() {
         reopened.mark_unchanged();
         let claim = Claim {
             assignee: stream.assignee.clone(),
@@ -29,22 +37,17 @@ pub(super) async fn run(
         };
         let claimed = tokio::select! {
             biased;
-            () = ended.cancelled() => break,
+            () = stream.stopped().cancelled() => break,
             claimed = backend.claim(vec![claim]) => claimed,
         };
-        let failed = claimed.is_err();
-        let batches = claimed.map(|claims| claims.into_iter().flatten().collect::<Vec<Job>>());
-        if batches.as_ref().is_ok_and(Vec::is_empty) {
-            continue;
-        }
-        if sender.send(batches).is_err() {
-            // The stream was dropped in this moment; its end hands back what it holds.
-            break;
-        }
-        if failed {
-            tokio::select! {
-                () = ended.cancelled() => break,
-                changed = reopened.changed() => if changed.is_err() { break },
+        match claimed {
+            Ok(claims) => stream.mailbox.put(claims.into_iter().flatten(), &stream.slots),
+            Err(error) => {
+                stream.mailbox.fail(error);
+                tokio::select! {
+                    () = stream.stopped().cancelled() => break,
+                    changed = reopened.changed() => if changed.is_err() { break },
+                }
             }
         }
     }

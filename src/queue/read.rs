@@ -1,11 +1,14 @@
 //! What can be asked of a queue.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use poolqueue_core::{
     AssigneeId, Counts, Cursor, Detail, Filter, HistoryEntry, Invalid, Job, JobId, Phase, Rejected, Status,
     StatusSet,
 };
 
+use super::stream::StreamCore;
 use super::{Answer, PoolQueue, Select};
 use crate::Result;
 
@@ -225,8 +228,10 @@ impl PoolQueue {
             return Ok(Explanation::NotDue { run_at: job.run_at });
         }
         let labels = job.labels();
-        let streams = self.inner.streams.all();
-        let takers: Vec<_> = streams.iter().filter(|stream| stream.filter.matches(&labels)).collect();
+        let streams = self.inner.streams.open();
+        let takes =
+            |stream: &&Arc<StreamCore>| !stream.stopped().is_cancelled() && stream.filter.matches(&labels);
+        let takers: Vec<_> = streams.iter().filter(takes).collect();
         if takers.is_empty() {
             return Ok(Explanation::NoStream);
         }

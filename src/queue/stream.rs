@@ -2,26 +2,25 @@ use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_core::Stream;
-use poolqueue_core::lifecycle::Event;
 use poolqueue_core::{
-    AssigneeId, Change, ClaimFilter, Clock, Invalid, Job, Kind, Lease, QueueName, Rejected, Slots, Tags,
-    Target,
+    AssigneeId, ClaimFilter, Clock, Invalid, Job, Kind, Lease, QueueName, Rejected, Slots, Tags, Target,
 };
-use tokio::sync::mpsc;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, PoolQueue, pump};
+use super::mailbox::Mailbox;
+use super::pump::{self, Pumped};
+use super::streams::start;
+use super::{Inner, PoolQueue};
 use crate::Result;
 
 /// Jobs a stream holds at most, unless it says otherwise.
 const CAPACITY: usize = 16;
-/// What is reported for jobs that were held when their stream ended.
-const STREAM_ENDED: &str = "stream ended";
 
 /// A stream that is about to be opened. See [`PoolQueue::stream`].
 #[derive(Debug)]
@@ -115,15 +114,12 @@ impl StreamBuilder {
             return Err(poolqueue_core::BackendError::closed().into());
         }
         let core = Arc::new(core);
-        inner.streams.lock().insert(core.id, Arc::clone(&core));
-        let (sender, batches) = mpsc::unbounded_channel();
-        inner.runtime.spawn(pump::run(
-            Arc::clone(&inner.backend),
-            Arc::clone(&core),
-            inner.reopened.subscribe(),
-            sender,
-        ));
-        Ok(JobStream { inner, core, batches })
+        inner.streams.add(&core)?;
+        // The runtime in which the queue was opened may be gone.
+        let runtime = Handle::try_current().unwrap_or_else(|_| inner.runtime.clone());
+        let pumped = Pumped(Arc::clone(&core));
+        runtime.spawn(pump::run(Arc::clone(&inner.backend), pumped, inner.reopened.subscribe()));
+        Ok(JobStream { inner, core, runtime })
     }
 }
 
@@ -156,7 +152,10 @@ pub(super) struct StreamCore {
     pub(super) slots: Arc<Slots>,
     /// How long a job may be silent, where the caller beats for it.
     pub(super) manual_lease: Option<Duration>,
+    pub(super) mailbox: Mailbox,
     stopped: CancellationToken,
+    /// Nobody answers for what it holds any more.
+    ended: AtomicBool,
 }
 
 impl StreamCore {
@@ -177,38 +176,35 @@ impl StreamCore {
             filter,
             slots: Slots::new(capacity),
             manual_lease,
+            mailbox: Mailbox::default(),
             stopped: CancellationToken::new(),
+            ended: AtomicBool::new(false),
         })
     }
 
-    /// Claims no more. What is held stays held.
+    /// Claims no more, not even for a claim that still stands with the store. What is held stays held.
     pub(super) fn stop_claiming(&self) {
+        self.slots.close();
         self.stopped.cancel();
     }
 
     pub(super) fn stopped(&self) -> &CancellationToken {
         &self.stopped
     }
+
+    /// Claims no more, and leaves what is held to be handed back.
+    pub(super) fn end(&self) {
+        self.stop_claiming();
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
 }
 
 fn at_least_one(capacity: usize) -> Result<()> {
     if capacity == 0 { Err(Invalid::new("capacity", "must be at least 1").into()) } else { Ok(()) }
-}
-
-impl Inner {
-    /// Ends a stream: what it still holds goes back.
-    pub(super) async fn end_stream(&self, stream: &StreamCore) -> Result<()> {
-        stream.stop_claiming();
-        self.streams.lock().remove(&stream.id);
-        let ended = |lease| Change {
-            target: Target::Lease(lease),
-            only_from: None,
-            event: Event::StreamEnded { message: STREAM_ENDED.to_owned() },
-        };
-        // A job that says no has been answered in this very moment: it is not held any more.
-        self.change_in_slices(stream.slots.held().into_iter().map(ended).collect()).await?;
-        Ok(())
-    }
 }
 
 /// Jobs pushed to one assignee, in batches.
@@ -219,37 +215,41 @@ impl Inner {
 pub struct JobStream {
     inner: Arc<Inner>,
     core: Arc<StreamCore>,
-    batches: mpsc::UnboundedReceiver<pump::Item>,
+    runtime: Handle,
 }
 
 impl JobStream {
     /// The next batch, never empty; `None` when the stream has ended: it was drained, its worker was given up, or the
-    /// queue was closed.
+    /// queue was closed. Jobs that were answered by someone else before they were read are left out.
     ///
     /// An error says that the store has stopped; the stream goes on after [`PoolQueue::reopen`].
     ///
     /// # Cancel safety
     /// Dropping the future loses no job.
     pub async fn next(&mut self) -> Option<Result<Vec<ClaimedJob>>> {
-        let first = self.batches.recv().await?;
-        Some(self.with_what_waits(first))
+        std::future::poll_fn(|context| self.poll_batch(context)).await
     }
 
-    /// Adds to a batch what has been delivered since.
-    fn with_what_waits(&mut self, first: pump::Item) -> Result<Vec<ClaimedJob>> {
-        let mut batch = self.claimed(first?);
-        while let Ok(more) = self.batches.try_recv() {
-            match more {
-                Ok(jobs) => batch.extend(self.claimed(jobs)),
-                // The pump waits for the store to be reopened after an error, and comes back to it if it is not.
-                Err(_) => break,
+    fn poll_batch(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Vec<ClaimedJob>>>> {
+        loop {
+            let jobs = match std::task::ready!(self.core.mailbox.poll_take(context)) {
+                Some(Ok(jobs)) => jobs,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            };
+            let batch: Vec<ClaimedJob> = jobs.into_iter().filter_map(|job| self.claimed(job)).collect();
+            if !batch.is_empty() {
+                return Poll::Ready(Some(Ok(batch)));
             }
         }
-        Ok(batch)
     }
 
-    fn claimed(&self, jobs: Vec<Job>) -> Vec<ClaimedJob> {
-        jobs.into_iter().map(|job| ClaimedJob::new(job, &self.core.slots, &self.inner)).collect()
+    /// The job with the right to report its outcome; `None` when the stream does not hold it any more.
+    fn claimed(&self, job: Job) -> Option<ClaimedJob> {
+        let slots = Arc::clone(&self.core.slots);
+        let cancelled = slots.cancellation(job.lease())?;
+        let clock = Arc::clone(&self.inner.backend.capabilities().clock);
+        Some(ClaimedJob { job, slots, clock, cancelled })
     }
 
     /// Jobs the stream may hold at once.
@@ -282,7 +282,7 @@ impl JobStream {
     /// failure; cancelled ones end as `UnknownStopped`.
     ///
     /// # Errors
-    /// What the store reports. The stream has ended all the same.
+    /// What the store reports. The stream has ended all the same, and its jobs go back as soon as the store takes them.
     pub async fn close(self) -> Result<()> {
         self.inner.end_stream(&self.core).await
     }
@@ -291,22 +291,21 @@ impl JobStream {
 impl Stream for JobStream {
     type Item = Result<Vec<ClaimedJob>>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let first = std::task::ready!(self.batches.poll_recv(cx));
-        Poll::Ready(first.map(|first| self.with_what_waits(first)))
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_batch(context)
     }
 }
 
 impl Drop for JobStream {
     fn drop(&mut self) {
-        self.core.stop_claiming();
-        if !self.inner.streams.lock().contains_key(&self.core.id) {
+        self.core.end();
+        if !self.inner.streams.lists(&self.core) {
             return;
         }
         let (inner, core) = (Arc::clone(&self.inner), Arc::clone(&self.core));
-        self.inner.runtime.spawn(async move {
+        start(&self.runtime, async move {
             if let Err(error) = inner.end_stream(&core).await {
-                tracing::warn!(assignee = %core.assignee, %error, "the jobs of a dropped stream could not be handed back");
+                tracing::warn!(assignee = %core.assignee, %error, "the jobs of a dropped stream are handed back later");
             }
         });
     }
@@ -330,17 +329,6 @@ pub struct ClaimedJob {
 }
 
 impl ClaimedJob {
-    fn new(job: Job, slots: &Arc<Slots>, inner: &Inner) -> Self {
-        // A job that has been answered by someone else before it was delivered is too late for its worker.
-        let cancelled = slots.cancellation(job.lease()).unwrap_or_else(|| {
-            let token = CancellationToken::new();
-            token.cancel();
-            token
-        });
-        let clock = Arc::clone(&inner.backend.capabilities().clock);
-        ClaimedJob { job, slots: Arc::clone(slots), clock, cancelled }
-    }
-
     /// The job as it was when it was claimed.
     pub fn job(&self) -> &Job {
         &self.job

@@ -8,7 +8,9 @@ use poolqueue_core::lifecycle::Event;
 use poolqueue_core::{Backend, BackendError, BackendErrorKind, Batch, Change, Clock, Lease, Target, Wake};
 use tokio::runtime::Handle;
 
-use super::{SLICE, Streams};
+use super::slice_of;
+use super::stream::StreamCore;
+use super::streams::{Streams, start};
 
 /// A thread of its own, so that a blocked runtime starves nobody's lease.
 pub(super) struct Sweeper {
@@ -105,30 +107,46 @@ impl Sweep {
     fn run(&mut self) {
         let now = self.clock.monotonic();
         // Whoever slept, stopped in a debugger or starved was not listening: it cannot know who was silent.
-        let late = now.saturating_sub(self.last) > self.interval * 2;
+        let late = now.saturating_sub(self.last) > self.interval.saturating_mul(2);
         self.last = now;
         let mut lost: Vec<Lease> = Vec::new();
-        for stream in self.streams.all() {
+        for stream in self.streams.open() {
             match stream.manual_lease {
                 Some(lease) if !late => lost.extend(stream.slots.silent(lease, now)),
                 _ => stream.slots.beat_all(now),
             }
         }
-        let Some(backend) = self.backend.upgrade().filter(|_| !lost.is_empty()) else { return };
-        self.runtime.spawn(async move {
-            for slice in lost.chunks(SLICE) {
-                tracing::warn!(jobs = slice.len(), "leases ran out, their jobs are due again");
-                let lose = |lease: &Lease| Change {
-                    target: Target::Lease(*lease),
-                    only_from: None,
-                    event: Event::LoseWorker,
-                };
-                let changes = slice.iter().map(lose).collect();
-                if let Err(error) = backend.commit(Batch { changes, ..Batch::default() }).await {
-                    // Looked at again by the next sweep.
-                    tracing::warn!(%error, "jobs with lost leases could not be given back");
-                }
-            }
+        let ended = self.streams.ended();
+        if lost.is_empty() && ended.is_empty() {
+            return;
+        }
+        let Some(backend) = self.backend.upgrade() else { return };
+        let streams = Arc::clone(&self.streams);
+        start(&self.runtime, async move {
+            lose(&*backend, &lost).await;
+            hand_back(&*backend, &streams, &ended).await;
         });
+    }
+}
+
+/// Takes jobs away whose holders are silent. What the store does not take is looked at again by the next sweep.
+async fn lose(backend: &dyn Backend, lost: &[Lease]) {
+    let lose =
+        |lease: &Lease| Change { target: Target::Lease(*lease), only_from: None, event: Event::LoseWorker };
+    for slice in lost.chunks(slice_of(backend)) {
+        tracing::warn!(jobs = slice.len(), "leases ran out, their jobs are due again");
+        let changes = slice.iter().map(lose).collect();
+        if let Err(error) = backend.commit(Batch { changes, ..Batch::default() }).await {
+            tracing::warn!(%error, "jobs with lost leases could not be given back");
+        }
+    }
+}
+
+/// Hands back the jobs of streams that have ended and could not do it themselves.
+async fn hand_back(backend: &dyn Backend, streams: &Streams, ended: &[Arc<StreamCore>]) {
+    for stream in ended {
+        if let Err(error) = streams.end(backend, stream).await {
+            tracing::warn!(assignee = %stream.assignee, %error, "the jobs of an ended stream are handed back later");
+        }
     }
 }

@@ -52,6 +52,8 @@ pub(crate) enum Flaw {
     },
     /// It is larger than what is read back.
     TooLarge(usize),
+    /// There is no way to write it.
+    Unfit(String),
     /// It is not what was written.
     Damaged(String),
 }
@@ -142,7 +144,7 @@ pub(crate) fn encode(value: &impl Encode, out: &mut Vec<u8>) -> Result<(), Flaw>
     let config = bincode::config::standard().with_limit::<LARGE_LIMIT>();
     bincode::encode_into_std_write(value, out, config)
         .map(|_| ())
-        .map_err(|error| Flaw::Damaged(format!("it cannot be encoded: {error}")))
+        .map_err(|error| Flaw::Unfit(error.to_string()))
 }
 
 /// The value whose bytes are exactly `bytes`.

@@ -4,8 +4,9 @@
 //! It is rebuilt from the table `live` when the store is opened, changes with each group, and goes back
 //! with each group that was not committed: every change is noted in a log that is undone backwards.
 //!
-//! There is no map from ids to places: a job's place follows from its [`JobState`].
+//! There is no map from ids to places: a job's place follows from its [`JobState`](poolqueue_core::lifecycle::JobState).
 
+mod figures;
 mod lane;
 mod load;
 mod merge;
@@ -18,14 +19,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 
-use poolqueue_core::lifecycle::JobState;
 use poolqueue_core::{Attempt, ClaimFilter, JobId, QueueName, Timestamp};
 
+pub(crate) use figures::Figures;
 pub(crate) use load::Loader;
 pub(crate) use seat::{Entry, Seat, Spot};
 use shelf::Shelf;
-
-use crate::tally::Tally;
 
 /// The due jobs of one queue.
 #[derive(Debug, Default)]
@@ -58,23 +57,6 @@ impl Found {
     pub(crate) fn id(&self) -> JobId {
         self.entry.id()
     }
-}
-
-/// Figures about the index, and the counters of all jobs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Figures {
-    /// Jobs that are not over.
-    pub(crate) live: Tally,
-    /// Jobs that are over.
-    pub(crate) finals: Tally,
-    /// Jobs that can be claimed.
-    pub(crate) ready: u64,
-    /// Jobs that will be due at a time.
-    pub(crate) future: u64,
-    /// Jobs that wait under a deadline.
-    pub(crate) deadlines: u64,
-    /// Held jobs whose next crash would be their last.
-    pub(crate) suspects_held: u64,
 }
 
 /// Which way a change goes.
@@ -305,22 +287,6 @@ impl Index {
         let due = shelves.flat_map(Shelf::entries).map(|entry| entry.id());
         let waiting: HashSet<JobId> = due.chain(self.future.iter().map(|(_, _, id)| *id)).collect();
         ids.iter().map(|id| (waiting.contains(id), self.held.contains_key(id))).collect()
-    }
-}
-
-impl Figures {
-    /// Counts a job as [`Index`] would.
-    pub(crate) fn count(&mut self, state: &JobState) {
-        let seat = Seat::of(state);
-        let tally = if seat.status.is_final() { &mut self.finals } else { &mut self.live };
-        tally.add(seat.status, seat.retries);
-        self.deadlines += u64::from(seat.deadline.is_some());
-        self.suspects_held += u64::from(seat.held.is_some_and(|(_, suspect)| suspect));
-        match seat.spot {
-            Spot::Nowhere => {}
-            Spot::Future { .. } => self.future += 1,
-            Spot::Ready { .. } => self.ready += 1,
-        }
     }
 }
 

@@ -65,6 +65,9 @@ impl Site {
             Flaw::TooLarge(size) => {
                 self.error(BackendErrorKind::TooLarge, format_args!("{what} takes {size} bytes"))
             }
+            Flaw::Unfit(reason) => {
+                self.error(BackendErrorKind::Invalid, format_args!("{what} cannot be stored: {reason}"))
+            }
             Flaw::Damaged(reason) => self.corrupted(format_args!("{what} is damaged: {reason}")),
         }
     }

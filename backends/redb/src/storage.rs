@@ -213,8 +213,13 @@ impl StorageBackend for ZeroFilled {
         fill.len = len;
         fill.frontier = fill.frontier.min(len);
         fill.zero_from = fill.zero_from.min(len);
-        // redb syncs the file before it relies on the new length: zeroes written now share that sync.
-        if len > grew_from { self.advance(&mut fill, grew_from.saturating_add(1).min(len)) } else { Ok(()) }
+        if len <= grew_from || self.step == 0 {
+            return Ok(());
+        }
+        // No write goes past the old end before the new one is durable: redb does not open a file that ends
+        // in the middle of a page, where a torn write of zeroes could otherwise leave it. Growing is rare.
+        self.io.sync_data()?;
+        self.advance(&mut fill, grew_from.saturating_add(1).min(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {

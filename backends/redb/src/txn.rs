@@ -1,5 +1,7 @@
 //! One transaction: the tables, and the memory that changes with them.
 
+mod rows;
+mod side;
 mod write;
 
 #[cfg(test)]
@@ -13,8 +15,8 @@ use poolqueue_core::{
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::codec::{
-    FINALS, Owner, Part, SEQUENCE, StoredBody, StoredHolder, StoredOutcome, StoredRecord, StoredSequence,
-    StoredState, StoredTally, seal, unseal,
+    FINALS, Owner, Part, SEQUENCE, StoredBody, StoredOutcome, StoredSequence, StoredState, StoredTally, seal,
+    unseal,
 };
 use crate::index::{Found, Seat};
 use crate::memory::Memory;
@@ -22,6 +24,8 @@ use crate::shared::Shared;
 use crate::site::Site;
 use crate::tables::Tables;
 use crate::tally::Tally;
+use rows::Rows;
+pub(crate) use side::unique_row_key;
 
 /// Sequences reserved at once.
 const SEQUENCE_BLOCK: u64 = 1 << 16;
@@ -32,16 +36,15 @@ pub(crate) struct RedbTxn<'t> {
     memory: &'t mut Memory,
     finals_before: Tally,
     wrote: bool,
+    rows: Rows,
     scratch: Scratch,
 }
 
 /// Buffers that are used again and again.
 #[derive(Default)]
 struct Scratch {
-    /// The row a job has.
-    old: Vec<u8>,
-    /// The row it gets.
-    new: Vec<u8>,
+    /// A row that is not a state.
+    row: Vec<u8>,
     /// Its labels.
     labels: Vec<u8>,
     /// Its newest history.
@@ -54,7 +57,15 @@ impl<'t> RedbTxn<'t> {
     pub(crate) fn new(txn: &'t WriteTransaction, shared: &'t Shared, memory: &'t mut Memory) -> Self {
         let finals_before = memory.index.figures().finals;
         let tables = Tables::new(txn, shared.site());
-        RedbTxn { tables, shared, memory, finals_before, wrote: false, scratch: Scratch::default() }
+        RedbTxn {
+            tables,
+            shared,
+            memory,
+            finals_before,
+            wrote: false,
+            rows: Rows::default(),
+            scratch: Scratch::default(),
+        }
     }
 
     /// Whether there is anything to commit.
@@ -87,7 +98,7 @@ impl<'t> RedbTxn<'t> {
 
     fn put_meta(&mut self, key: &'static str, value: &impl bincode::Encode) -> Result<(), BackendError> {
         let site = self.site();
-        let row = &mut self.scratch.new;
+        let row = &mut self.scratch.row;
         seal(Owner::new(Part::Meta, key.as_bytes()), value, row).map_err(|flaw| site.flaw(key, flaw))?;
         self.wrote = true;
         let meta = self.tables.meta()?;
@@ -98,14 +109,13 @@ impl<'t> RedbTxn<'t> {
     /// The state of a job in one of the two tables.
     fn load_from(&mut self, id: JobId, is_final: bool) -> Result<Option<JobState>, BackendError> {
         let site = self.site();
-        let row = &mut self.scratch.old;
-        if !self.tables.read_state(id, is_final, row)? {
-            return Ok(None);
-        }
-        unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), row)
+        let Some(row) = self.rows.take(&mut self.tables, id, is_final)? else { return Ok(None) };
+        let state = unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &row)
             .and_then(|stored| stored.state(id, &mut self.memory.names, is_final))
             .map(Some)
-            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))
+            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw));
+        self.rows.keep(id, is_final, row);
+        state
     }
 
     /// The state of a job that the index says is there and `fits`. `Ok(None)` and a note of the damage when its
@@ -130,6 +140,12 @@ impl<'t> RedbTxn<'t> {
             }
             other => other,
         }
+    }
+
+    /// The row of a job that is there.
+    fn take_row(&mut self, id: JobId, is_final: bool) -> Result<Vec<u8>, BackendError> {
+        let row = self.rows.take(&mut self.tables, id, is_final)?;
+        row.ok_or_else(|| self.site().corrupted(format_args!("the state of job {id} is missing")))
     }
 
     fn body(&mut self, id: JobId) -> Result<Body, BackendError> {
@@ -170,11 +186,6 @@ impl<'t> RedbTxn<'t> {
     }
 }
 
-/// The key of a unique key in its table. Neither part can hold the 0 between them.
-pub(crate) fn unique_row_key(queue: &str, key: &str) -> Vec<u8> {
-    [queue.as_bytes(), &[0], key.as_bytes()].concat()
-}
-
 impl Txn for RedbTxn<'_> {
     fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError> {
         if self.memory.ceiling.is_none_or(|ceiling| id > ceiling) {
@@ -188,12 +199,12 @@ impl Txn for RedbTxn<'_> {
 
     fn job(&mut self, state: &JobState) -> Result<Job, BackendError> {
         let (id, site) = (state.id, self.site());
-        if !self.tables.read_state(id, state.status.is_final(), &mut self.scratch.old)? {
-            return Err(site.corrupted(format_args!("the state of job {id} is missing")));
-        }
-        let stored: StoredState<'_> = unseal(Owner::new(Part::State, id.as_bytes()), &self.scratch.old)
+        let is_final = state.status.is_final();
+        let row = self.take_row(id, is_final)?;
+        let attempt = unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &row)
+            .map(|stored| stored.outcome)
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-        let attempt = stored.outcome;
+        self.rows.keep(id, is_final, row);
         let body = self.body(id)?;
         let (output, error) = match attempt {
             Some(attempt) => self.outcome(id, attempt)?,
@@ -298,16 +309,7 @@ impl Txn for RedbTxn<'_> {
     }
 
     fn key_holder(&mut self, queue: &QueueName, key: &UniqueKey) -> Result<Option<JobId>, BackendError> {
-        let site = self.site();
-        let row_key = unique_row_key(queue, key);
-        let row = self.tables.unique()?.get(row_key.as_slice());
-        let row = row.map_err(|error| site.engine("read a unique key", error))?;
-        row.map(|row| {
-            unseal::<StoredHolder>(Owner::new(Part::Unique, &row_key), row.value())
-                .map(|holder| JobId::from_bytes(holder.id))
-                .map_err(|flaw| site.flaw(format_args!("the holder of the unique key {key:?}"), flaw))
-        })
-        .transpose()
+        self.read_holder(queue, key)
     }
 
     fn set_key_holder(
@@ -316,52 +318,14 @@ impl Txn for RedbTxn<'_> {
         key: &UniqueKey,
         holder: Option<JobId>,
     ) -> Result<(), BackendError> {
-        let site = self.site();
-        let row_key = unique_row_key(queue, key);
-        let engine = |error| site.engine("write a unique key", error);
-        self.wrote = true;
-        match holder {
-            Some(id) => {
-                let row = &mut self.scratch.new;
-                let stored = StoredHolder { id: *id.as_bytes() };
-                seal(Owner::new(Part::Unique, &row_key), &stored, row)
-                    .map_err(|flaw| site.flaw(format_args!("the unique key {key:?}"), flaw))?;
-                self.tables.unique()?.insert(row_key.as_slice(), row.as_slice()).map_err(engine)?;
-            }
-            None => {
-                self.tables.unique()?.remove(row_key.as_slice()).map_err(engine)?;
-            }
-        }
-        Ok(())
+        self.write_holder(queue, key, holder)
     }
 
     fn record_version(&mut self, key: &str) -> Result<u64, BackendError> {
-        let site = self.site();
-        let row = self.tables.records()?.get(key);
-        match row.map_err(|error| site.engine("read a record", error))? {
-            None => Ok(0),
-            Some(row) => unseal::<StoredRecord<'_>>(Owner::new(Part::Record, key.as_bytes()), row.value())
-                .map(|record| record.version)
-                .map_err(|flaw| site.flaw(format_args!("the record {key:?}"), flaw)),
-        }
+        self.read_record_version(key)
     }
 
     fn put_record(&mut self, key: &str, value: Option<(u64, &[u8])>) -> Result<(), BackendError> {
-        let site = self.site();
-        let engine = |error| site.engine("write a record", error);
-        self.wrote = true;
-        match value {
-            Some((version, value)) => {
-                let row = &mut self.scratch.new;
-                let stored = StoredRecord { version, value };
-                seal(Owner::new(Part::Record, key.as_bytes()), &stored, row)
-                    .map_err(|flaw| site.flaw(format_args!("the record {key:?}"), flaw))?;
-                self.tables.records()?.insert(key, row.as_slice()).map_err(engine)?;
-            }
-            None => {
-                self.tables.records()?.remove(key).map_err(engine)?;
-            }
-        }
-        Ok(())
+        self.write_record(key, value)
     }
 }

@@ -1,24 +1,27 @@
 //! Reading everything, and whether it goes together.
 
+mod chunks;
+mod others;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use poolqueue_core::lifecycle::JobState;
 use poolqueue_core::{Attempt, BackendError, JobId, Phase, Verified};
-use redb::{AccessGuard, Range, ReadOnlyTable, ReadTransaction, ReadableTable};
+use redb::{ReadOnlyTable, ReadTransaction};
 
 use crate::codec::{
-    FINALS, Names, Owner, Part, SEQUENCE, StoredBody, StoredChunk, StoredEntry, StoredHolder, StoredOutcome,
-    StoredRecord, StoredSequence, StoredState, StoredTally, unseal,
+    Names, Owner, Part, StoredBody, StoredChunk, StoredEntry, StoredHolder, StoredOutcome, StoredState,
+    unseal,
 };
-use crate::format::{self, Bytes, Id};
+use crate::format::{self, Bytes};
 use crate::index::Figures;
 use crate::reader::{States, table};
 use crate::shared::View;
 use crate::site::Site;
-use crate::tally::Tally;
 use crate::txn::unique_row_key;
+use chunks::Chunks;
 
 /// How often a long reading looks whether it is to stop, in rows.
 const STOP_EVERY: u64 = 256;
@@ -40,9 +43,9 @@ pub(crate) fn verify(view: &View, site: &Site, stop: &AtomicBool) -> Result<Opti
             }
         }
         walk.nothing_is_left()?;
-        unique_keys(&view.txn, site)?;
-        records(&view.txn, site)?;
-        meta(&view.txn, site, &walk)?;
+        others::unique_keys(&view.txn, site)?;
+        others::records(&view.txn, site)?;
+        others::meta(&view.txn, site, &walk.figures.finals, walk.sequence_max)?;
         if walk.held != *view.held {
             return Err(site.corrupted("the index in memory lists other held jobs than there are"));
         }
@@ -222,126 +225,9 @@ impl<'a> Walk<'a> {
                 return self.corrupted(orphan, format_args!("it has an {what} too many"));
             }
         }
-        match self.chunks.next {
-            Some((orphan, _, _)) => self.corrupted(orphan, "it has history too much"),
+        match self.chunks.id() {
+            Some(orphan) => self.corrupted(orphan, "it has history too much"),
             None => Ok(()),
         }
     }
-}
-
-/// The table of history, read in order.
-struct Chunks<'a> {
-    rows: Option<Range<'static, (Id, u32), Bytes>>,
-    next: Option<(JobId, u32, AccessGuard<'static, Bytes>)>,
-    site: &'a Site,
-}
-
-impl<'a> Chunks<'a> {
-    fn new(txn: &ReadTransaction, site: &'a Site) -> Result<Self, BackendError> {
-        let rows = match table(txn, format::HISTORY, site)? {
-            Some(table) => {
-                Some(table.range::<(Id, u32)>(..).map_err(|error| site.engine("read history", error))?)
-            }
-            None => None,
-        };
-        let mut chunks = Chunks { rows, next: None, site };
-        chunks.advance()?;
-        Ok(chunks)
-    }
-
-    fn advance(&mut self) -> Result<(), BackendError> {
-        let Some(row) = self.rows.as_mut().and_then(Iterator::next) else { return Ok(()) };
-        let (key, value) = row.map_err(|error| self.site.engine("read history", error))?;
-        let (id, number) = key.value();
-        self.next = Some((JobId::from_bytes(*id), number, value));
-        Ok(())
-    }
-
-    /// The next row, when it is this one.
-    fn take(&mut self, id: JobId, number: u32) -> Result<Option<AccessGuard<'static, Bytes>>, BackendError> {
-        match self.next.take() {
-            Some((found, found_number, row)) if (found, found_number) == (id, number) => {
-                self.advance()?;
-                Ok(Some(row))
-            }
-            other => {
-                self.next = other;
-                Ok(None)
-            }
-        }
-    }
-}
-
-/// Every holder of a unique key is an unfinished job that has it.
-fn unique_keys(txn: &ReadTransaction, site: &Site) -> Result<(), BackendError> {
-    let engine = |error| site.engine("read unique keys", error);
-    let (Some(unique), live) = (table(txn, format::UNIQUE, site)?, table(txn, format::LIVE, site)?) else {
-        return Ok(());
-    };
-    let mut names = Names::default();
-    for row in unique.iter().map_err(engine)? {
-        let (key, row) = row.map_err(engine)?;
-        let shown = String::from_utf8_lossy(key.value()).replace('\0', "/");
-        let holder: StoredHolder = unseal(Owner::new(Part::Unique, key.value()), row.value())
-            .map_err(|flaw| site.flaw(format_args!("the holder of the unique key {shown:?}"), flaw))?;
-        let id = JobId::from_bytes(holder.id);
-        let state = match &live {
-            Some(live) => live.get(&holder.id).map_err(engine)?,
-            None => None,
-        };
-        let Some(state) = state else {
-            let what = format_args!("the unique key {shown:?} is held by job {id}, which is not unfinished");
-            return Err(site.corrupted(what));
-        };
-        let state = unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), state.value())
-            .and_then(|stored| stored.state(id, &mut names, false))
-            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-        let own = state.unique_key.as_ref().map(|own| unique_row_key(&state.labels.queue, own));
-        if own.as_deref() != Some(key.value()) {
-            let what = format_args!("the unique key {shown:?} is held by job {id}, which has another");
-            return Err(site.corrupted(what));
-        }
-    }
-    Ok(())
-}
-
-fn records(txn: &ReadTransaction, site: &Site) -> Result<(), BackendError> {
-    let engine = |error| site.engine("read records", error);
-    let Some(records) = table(txn, format::RECORDS, site)? else { return Ok(()) };
-    for row in records.iter().map_err(engine)? {
-        let (key, row) = row.map_err(engine)?;
-        let owner = Owner::new(Part::Record, key.value().as_bytes());
-        unseal::<StoredRecord<'_>>(owner, row.value())
-            .map_err(|flaw| site.flaw(format_args!("the record {:?}", key.value()), flaw))?;
-    }
-    Ok(())
-}
-
-fn meta(txn: &ReadTransaction, site: &Site, walk: &Walk<'_>) -> Result<(), BackendError> {
-    let engine = |error| site.engine("read the counters", error);
-    let Some(meta) = table(txn, format::META, site)? else {
-        return Err(site.corrupted("the table of formats is missing"));
-    };
-    format::read(&meta, site)?;
-    let mut finals = Tally::default();
-    if let Some(row) = meta.get(FINALS).map_err(engine)? {
-        finals = unseal::<StoredTally>(Owner::new(Part::Meta, FINALS.as_bytes()), row.value())
-            .and_then(|stored| stored.tally())
-            .map_err(|flaw| site.flaw("the counters of finished jobs", flaw))?;
-    }
-    if finals != walk.figures.finals {
-        let found = walk.figures.finals;
-        let what = format_args!("the counters of finished jobs are {finals:?}, the records say {found:?}");
-        return Err(site.corrupted(what));
-    }
-    let mut reserved = 0;
-    if let Some(row) = meta.get(SEQUENCE).map_err(engine)? {
-        let stored: StoredSequence = unseal(Owner::new(Part::Meta, SEQUENCE.as_bytes()), row.value())
-            .map_err(|flaw| site.flaw("the sequence", flaw))?;
-        reserved = stored.reserved;
-    }
-    if walk.sequence_max.is_some_and(|most| most >= reserved) {
-        return Err(site.corrupted("a job has a sequence that was never reserved"));
-    }
-    Ok(())
 }

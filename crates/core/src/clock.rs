@@ -79,7 +79,9 @@ impl ManualClock {
     /// Lets `span` pass: both the time of day and the monotonic time move.
     pub fn advance(&self, span: Duration) {
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        self.monotonic.fetch_add(micros, Ordering::SeqCst);
+        let passed = |monotonic: u64| Some(monotonic.saturating_add(micros));
+        // Always `Ok`: the closure never says `None`.
+        let _ = self.monotonic.fetch_update(Ordering::SeqCst, Ordering::SeqCst, passed);
         self.jump(self.now().plus(span));
     }
 
@@ -118,6 +120,8 @@ impl Clock for ManualClock {
     }
 
     fn subscribe(&self, sleeper: Weak<dyn Wake>) {
-        self.sleepers.lock().unwrap_or_else(PoisonError::into_inner).push(sleeper);
+        let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+        sleepers.retain(|sleeper| sleeper.strong_count() > 0);
+        sleepers.push(sleeper);
     }
 }

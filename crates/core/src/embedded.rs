@@ -5,6 +5,9 @@ mod inbox;
 mod standing;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,19 +19,22 @@ use crate::backend::{BoxFuture, Observer};
 use crate::lifecycle::Event;
 use crate::new_job::{Refused, representable};
 use crate::{
-    Backend, BackendError, BackendErrorKind, Batch, Capabilities, Claim, Counts, Filter, Health,
+    Applied, Backend, BackendError, BackendErrorKind, Batch, Capabilities, Claim, Counts, Filter, Health,
     HistoryEntry, Job, JobId, Lease, Page, Query, Reader, Receipt, Snapshot, Store, Verified, Wake,
 };
 use crate::{Clock, Limits, SystemClock};
 use inbox::{Command, Inbox};
 use writer::Writer;
 
+/// The longest key of a record, in bytes.
+const RECORD_KEY_BYTES_MAX: usize = 256;
+
 /// How the writer forms its groups.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WriterOptions {
     /// How long the writer waits for more commands before it begins a group, but only when the last group had
-    /// more than one. Default 50 µs; zero never waits.
+    /// more than one. Default 50 µs; zero never waits, and more than a second is a second.
     pub linger: Duration,
     /// Commands in one group. Default 1,024; 1 gives each command a transaction of its own.
     pub group_commands: usize,
@@ -175,6 +181,9 @@ impl<S: Store> Embedded<S> {
         for insert in &batch.inserts {
             Refused::check("payload", insert.body.payload.len(), limits.payload_bytes)?;
         }
+        for put in &batch.records {
+            Refused::check("record key", put.key.len(), RECORD_KEY_BYTES_MAX)?;
+        }
         for change in &mut batch.changes {
             if let Event::Complete { output } = &change.event {
                 let size = output.value().map_or(0, |(bytes, _)| bytes.len());
@@ -196,7 +205,8 @@ impl<S: Store> Backend for Embedded<S> {
             let batch = self.within_limits(batch)?;
             let (answer, answered) = oneshot::channel();
             self.inbox.send(Command::Commit { batch, answer }).await?;
-            answered.await.unwrap_or_else(|_| Err(BackendError::closed()))
+            // Only a writer that broke leaves a batch unanswered, and it may have done so behind the commit.
+            answered.await.unwrap_or_else(|_| Err(BackendError::closed().with_applied(Applied::Unknown)))
         })
     }
 

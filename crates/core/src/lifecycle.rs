@@ -119,7 +119,7 @@ fn count(job: &mut JobState, event: &Event, now: Timestamp) -> Option<LastError>
             job.run_at = now;
             None
         }
-        Event::Cancel | Event::Pause | Event::Resume => None,
+        Event::Undelivered | Event::Cancel | Event::Pause | Event::Resume => None,
     }
 }
 
@@ -139,7 +139,8 @@ fn stamp(before: &JobState, after: &mut JobState, event: &Event, now: Timestamp)
             if after.status == Status::FailedRetry && !matches!(event, Event::Retry | Event::Resume) {
                 after.last_retry_at = Some(now);
             }
-            let keeps_its_place = matches!(event, Event::LoseWorker | Event::Release | Event::Resume);
+            let keeps_its_place =
+                matches!(event, Event::LoseWorker | Event::Release | Event::Undelivered | Event::Resume);
             after.due = (keeps_its_place && before.due) || after.run_at <= now;
         }
         Phase::Final => {

@@ -25,6 +25,8 @@ struct Inner {
     reserved: usize,
     /// Places given up by the group being written, not yet committed.
     returned: usize,
+    /// Nothing is claimed any more, whatever the capacity.
+    closed: bool,
     held: HashMap<JobId, Held>,
     claimer: Option<Weak<dyn Wake>>,
 }
@@ -61,6 +63,12 @@ impl Slots {
         if let Some(claimer) = claimer.and_then(|claimer| claimer.upgrade()) {
             claimer.wake();
         }
+    }
+
+    /// From now on nothing is claimed into these places, whatever the capacity and whatever claim still stands.
+    /// What is held stays held.
+    pub fn close(&self) {
+        self.lock().closed = true;
     }
 
     /// The jobs held now, in no order.
@@ -114,7 +122,8 @@ impl Slots {
     /// Backend: how many jobs may be claimed now.
     pub fn free(&self) -> usize {
         let inner = self.lock();
-        (inner.capacity + inner.returned).saturating_sub(inner.held.len() + inner.reserved)
+        let room = if inner.closed { 0 } else { inner.capacity.saturating_add(inner.returned) };
+        room.saturating_sub(inner.held.len() + inner.reserved)
     }
 
     /// Backend: reserves `count` places before the claim that fills them.

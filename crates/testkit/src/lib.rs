@@ -1,3 +1,23 @@
-//! The conformance suite and the tools that every poolqueue backend is tested with.
+//! What every [poolqueue](https://docs.rs/poolqueue) backend is tested with.
+//!
+//! [`conformance!`] makes one `#[test]` for each behaviour that a backend must have, by theme, of a [`Fixture`]: a
+//! place for a store and how to open it.
+//!
+//! ```
+//! poolqueue_testkit::conformance!(poolqueue_testkit::MemoryFixture);
+//! # fn main() {}
+//! ```
 
+mod conformance;
+mod fixture;
+mod list;
+pub mod model;
+mod run;
 pub mod stress;
+#[doc(hidden)]
+pub mod suite;
+
+pub use conformance::BEHAVIOURS;
+pub use fixture::{Behind, Fixture, MemoryFixture};
+#[doc(hidden)]
+pub use run::run;

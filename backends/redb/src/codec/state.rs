@@ -110,7 +110,7 @@ impl StoredBackoff {
             Backoff::Exponential { first, ceiling, jitter } => {
                 StoredBackoff::Exponential { first: span(first), ceiling: span(ceiling), jitter }
             }
-            other => return Err(Flaw::Damaged(format!("this store does not know the backoff {other:?}"))),
+            other => return Err(Flaw::Unfit(format!("it does not know the backoff {other:?}"))),
         })
     }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
+use poolqueue_core::lifecycle::JobState;
 use poolqueue_core::{
-    BackendError, Cursor, Detail, Filter, Job, JobId, Output, Page, Phase, Query, StatusSet,
+    BackendError, Cursor, Detail, Filter, Job, JobId, Output, Page, Phase, Query, StatusSet, TagFilter,
 };
 use redb::{AccessGuard, Range, ReadOnlyTable};
 
@@ -35,6 +36,32 @@ pub(super) fn page(snapshot: &RedbSnapshot, query: &Query) -> Result<Page, Backe
     Ok(page)
 }
 
+/// A filter whose ids can be looked up: a list of thousands is not searched for each of thousands of jobs.
+struct Wanted<'a> {
+    /// The jobs named by id or by tags; `None` is all.
+    named: Option<(BTreeSet<JobId>, Option<&'a TagFilter>)>,
+    /// Everything else.
+    rest: Filter,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(filter: &'a Filter) -> Self {
+        let ids = || filter.ids.iter().flatten().copied().collect();
+        let all = filter.ids.is_none() && filter.tags.is_none();
+        Wanted {
+            named: (!all).then(|| (ids(), filter.tags.as_ref())),
+            rest: Filter { ids: None, tags: None, ..filter.clone() },
+        }
+    }
+
+    fn matches(&self, job: &JobState) -> bool {
+        let named = self.named.as_ref().is_none_or(|(ids, tags)| {
+            ids.contains(&job.id) || tags.is_some_and(|tags| tags.matches(&job.labels.tags))
+        });
+        named && self.rest.matches(job)
+    }
+}
+
 /// Calls `each` with every job that matches and comes after `after`, until it answers `false`.
 pub(super) fn each(
     snapshot: &RedbSnapshot,
@@ -63,10 +90,11 @@ fn each_of(
     mut each: impl FnMut(Row) -> Result<bool, BackendError>,
 ) -> Result<(), BackendError> {
     let tables = snapshot.job_tables()?;
+    let wanted = Wanted::new(filter);
     let from = after.map_or(Bound::Unbounded, |Cursor(id)| Bound::Excluded(id));
     for id in ids.range((from, Bound::Unbounded)) {
         if let Some(row) = snapshot.row(&tables, *id)?
-            && filter.matches(&row.state)
+            && wanted.matches(&row.state)
             && !each(row)?
         {
             break;
@@ -134,6 +162,7 @@ fn scan(
 ) -> Result<(), BackendError> {
     let site = snapshot.site();
     let tables = snapshot.job_tables()?;
+    let wanted = Wanted::new(filter);
     let finals = StatusSet::of_phase(Phase::Final);
     let statuses = filter.statuses.unwrap_or(StatusSet::ALL);
     let wants_live = !statuses.is_subset(finals);
@@ -156,7 +185,7 @@ fn scan(
             continue;
         }
         let row = snapshot.decode(id, &stored, is_final)?;
-        if filter.matches(&row.state) && !each(row)? {
+        if wanted.matches(&row.state) && !each(row)? {
             return Ok(());
         }
     }

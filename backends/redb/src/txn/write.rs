@@ -17,18 +17,21 @@ use crate::tables::Tables;
 impl RedbTxn<'_> {
     pub(super) fn insert_job(&mut self, state: &JobState, body: &Body) -> Result<(), BackendError> {
         let (id, site) = (state.id, self.site());
-        let (labels, row) = (&mut self.scratch.labels, &mut self.scratch.new);
+        let mut row = self.rows.buffer();
+        let labels = &mut self.scratch.labels;
         let engine = |error| site.engine("write a job", error);
         self.wrote = true;
         labels.clear();
         encode(&StoredLabels::of(&state.labels), labels)
             .and_then(|()| StoredState::of(state, labels, None, StoredHistory::default()))
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, row))
+            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
         let states = self.tables.states(state.status.is_final())?;
         if states.insert(id.as_bytes(), row.as_slice()).map_err(engine)?.is_some() {
             return Err(site.error(BackendErrorKind::Invalid, format_args!("job {id} exists already")));
         }
+        self.rows.keep(id, state.status.is_final(), row);
+        let row = &mut self.scratch.row;
         seal(Owner::new(Part::Body, id.as_bytes()), &StoredBody::of(body), row)
             .map_err(|flaw| site.flaw(format_args!("the body of job {id}"), flaw))?;
         self.tables.body()?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
@@ -48,7 +51,7 @@ impl RedbTxn<'_> {
         }
         let (id, site) = (step.after.id, self.site());
         let flawed = |flaw: Flaw| site.flaw(format_args!("the state of job {id}"), flaw);
-        let old_row = self.take_old_row(&step.before)?;
+        let old_row = self.take_row(id, step.before.status.is_final())?;
         let old: StoredState<'_> =
             unseal(Owner::new(Part::State, id.as_bytes()), &old_row).map_err(flawed)?;
         if (old.status, old.attempt) != (step.before.status.code(), step.before.attempt.0) {
@@ -56,52 +59,41 @@ impl RedbTxn<'_> {
             return Err(site.error(BackendErrorKind::Invalid, what));
         }
         let outcome = self.store_outcome(&old, step, output)?;
-        let mut chunks = JobChunks { id, site, tables: &mut self.tables, row: &mut self.scratch.new };
+        let mut chunks = JobChunks { id, site, tables: &mut self.tables, row: &mut self.scratch.row };
         let tail = &mut self.scratch.tail;
         let history = history::append(&old.history, &step.history(), history_max, tail, &mut chunks)?;
-        let row = &mut self.scratch.new;
+        let mut row = self.rows.buffer();
         StoredState::of(&step.after, old.labels, outcome, history)
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, row))
+            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
             .map_err(flawed)?;
-        self.replace(&step.before, &step.after)?;
-        self.scratch.old = old_row;
-        Ok(())
+        self.rows.give_back(old_row);
+        self.replace(&step.before, &step.after, row)
     }
 
     /// Stores another state of a job without anything else: no history, no outcome.
     pub(super) fn rewrite(&mut self, before: &JobState, after: &JobState) -> Result<(), BackendError> {
         let (id, site) = (after.id, self.site());
-        let old_row = self.take_old_row(before)?;
-        let row = &mut self.scratch.new;
+        let old_row = self.take_row(id, before.status.is_final())?;
+        let mut row = self.rows.buffer();
         unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &old_row)
             .and_then(|old| StoredState::of(after, old.labels, old.outcome, old.history))
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, row))
+            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-        self.replace(before, after)?;
-        self.scratch.old = old_row;
-        Ok(())
-    }
-
-    /// The row a job has, in the buffer that is given back afterwards.
-    fn take_old_row(&mut self, before: &JobState) -> Result<Vec<u8>, BackendError> {
-        let mut row = std::mem::take(&mut self.scratch.old);
-        if self.tables.read_state(before.id, before.status.is_final(), &mut row)? {
-            return Ok(row);
-        }
-        Err(self.site().corrupted(format_args!("the state of job {} is missing", before.id)))
+        self.rows.give_back(old_row);
+        self.replace(before, after, row)
     }
 
     /// Puts the new row in its table, takes the old one out of another, and tells the index.
-    fn replace(&mut self, before: &JobState, after: &JobState) -> Result<(), BackendError> {
+    fn replace(&mut self, before: &JobState, after: &JobState, row: Vec<u8>) -> Result<(), BackendError> {
         let site = self.site();
         let engine = |error| site.engine("write a state", error);
         let (from, to) = (before.status.is_final(), after.status.is_final());
         self.wrote = true;
-        let row = self.scratch.new.as_slice();
-        self.tables.states(to)?.insert(after.id.as_bytes(), row).map_err(engine)?;
+        self.tables.states(to)?.insert(after.id.as_bytes(), row.as_slice()).map_err(engine)?;
         if from != to {
             self.tables.states(from)?.remove(before.id.as_bytes()).map_err(engine)?;
         }
+        self.rows.keep(after.id, to, row);
         self.memory.index.leave(Seat::of(before));
         self.memory.index.take(Seat::of(after));
         Ok(())
@@ -146,7 +138,7 @@ impl RedbTxn<'_> {
             }
             return Ok(None);
         }
-        let row = &mut self.scratch.new;
+        let row = &mut self.scratch.row;
         seal(Owner::numbered(Part::Outcome, id.as_bytes(), attempt), &new, row).map_err(flawed)?;
         self.tables.outcome()?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
         Ok(Some(attempt))
@@ -156,7 +148,7 @@ impl RedbTxn<'_> {
         let (id, site) = (state.id, self.site());
         let key = id.as_bytes();
         let engine = |error| site.engine("delete a job", error);
-        let row = self.take_old_row(state)?;
+        let row = self.take_row(id, state.status.is_final())?;
         let old: StoredState<'_> = unseal(Owner::new(Part::State, key), &row)
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
         self.wrote = true;
@@ -173,7 +165,7 @@ impl RedbTxn<'_> {
             self.tables.unique()?.remove(row_key.as_slice()).map_err(engine)?;
         }
         self.memory.index.leave(Seat::of(state));
-        self.scratch.old = row;
+        self.rows.give_back(row);
         Ok(())
     }
 }

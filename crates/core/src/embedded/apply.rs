@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::lifecycle::{Event, JobState, KeyChange, Transition, consequences, decide};
 use crate::{
-    BackendError, BackendErrorKind, Batch, Body, Change, Insert, JobId, Output, QueueName, Receipt,
-    RecordConflict, RecordPut, Rejected, Target, Timestamp, Txn, UniqueKey,
+    BackendError, BackendErrorKind, Batch, Body, Change, Committed, Insert, JobId, Output, QueueName,
+    Receipt, RecordConflict, RecordPut, Rejected, Target, Timestamp, Txn, UniqueKey,
 };
 
 /// What a group has done so far, for those who hear of it after the commit.
@@ -14,10 +14,31 @@ pub(super) struct Done {
     pub(super) inserted: Vec<JobState>,
     pub(super) transitions: Vec<Transition>,
     pub(super) deleted: Vec<JobId>,
+    /// How much of the three above came before a deleted id was inserted again.
+    cuts: Vec<[usize; 3]>,
     /// Whether anything was written at all, the above or records or promotions.
     pub(super) wrote: bool,
     /// Whether jobs became due by the clock.
     pub(super) promoted: bool,
+}
+
+impl Done {
+    /// What was done, as it is told: an id that was inserted again is told so after its deletion.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Committed<'_>> {
+        let mut told = [0; 3];
+        self.cuts.iter().copied().chain([self.lengths()]).map(move |until| {
+            let from = std::mem::replace(&mut told, until);
+            Committed {
+                inserted: &self.inserted[from[0]..until[0]],
+                transitions: &self.transitions[from[1]..until[1]],
+                deleted: &self.deleted[from[2]..until[2]],
+            }
+        })
+    }
+
+    fn lengths(&self) -> [usize; 3] {
+        [self.inserted.len(), self.transitions.len(), self.deleted.len()]
+    }
 }
 
 /// Why a batch was not applied.
@@ -256,6 +277,9 @@ fn write_insert(
 ) -> Result<(), BackendError> {
     txn.insert(state, body)?;
     done.wrote = true;
+    if done.deleted.contains(&state.id) {
+        done.cuts.push(done.lengths());
+    }
     done.inserted.push(state.clone());
     Ok(())
 }

@@ -26,6 +26,14 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// The jobs it hands back.
+    pub(super) fn returned(&self) -> &[Lease] {
+        match self {
+            Command::Return { leases } => leases,
+            _ => &[],
+        }
+    }
+
     /// About how many bytes the command adds to a group.
     fn bytes(&self) -> usize {
         match self {

@@ -64,18 +64,12 @@ pub(super) struct Serving<'a> {
 /// A place in `standing`: which call and which of its claims.
 type Place = (usize, usize);
 
-/// Serves the standing claims, `first` being the one whose turn it is. Returns whether jobs may be left for them.
-pub(super) fn serve(
-    serving: &mut Serving<'_>,
-    standing: &mut [Standing],
-    first: usize,
-) -> Result<bool, BackendError> {
+/// Serves the standing claims, the one that has stood longest first. Returns whether jobs may be left for them.
+pub(super) fn serve(serving: &mut Serving<'_>, standing: &mut [Standing]) -> Result<bool, BackendError> {
     let ready: HashSet<Arc<Labels>> = ready_labels(serving.done);
     let mut groups: Vec<(ClaimFilter, Vec<Place>)> = Vec::new();
     let mut group_of: HashMap<ClaimFilter, usize> = HashMap::new();
-    for step in 0..standing.len() {
-        let at = (first + step) % standing.len();
-        let one = &standing[at];
+    for (at, one) in standing.iter().enumerate() {
         if one.answer.is_closed() || !(one.look_again || serving.done.promoted || one.is_for(&ready)) {
             continue;
         }
@@ -93,13 +87,15 @@ pub(super) fn serve(
     for (filter, places) in groups {
         budget -= serve_filter(serving, standing, &filter, &places, budget)?;
         if budget == 0 {
-            return Ok(true);
+            break;
         }
     }
+    // What the budget did not reach became ready in this group, and the next one knows nothing of that.
+    let unfinished = budget == 0;
     for one in standing.iter_mut() {
-        one.look_again = false;
+        one.look_again = unfinished;
     }
-    Ok(false)
+    Ok(unfinished)
 }
 
 /// The labels of the jobs that became ready in this group.
@@ -118,13 +114,15 @@ fn serve_filter(
     places: &[Place],
     budget: usize,
 ) -> Result<usize, BackendError> {
-    let mut room: Vec<(Place, usize)> =
-        places.iter().map(|(at, nth)| ((*at, *nth), standing[*at].claims[*nth].slots.free())).collect();
+    // Asked anew for each job: claims may share their slots, and a capacity may be lowered meanwhile.
+    let free = |standing: &[Standing], (at, nth): &Place| standing[*at].claims[*nth].slots.free();
+    let mut open = places.to_vec();
     let mut next = 0;
     let mut taken = 0;
     loop {
-        room.retain(|(_, free)| *free > 0);
-        let wanted = room.iter().map(|(_, free)| free).sum::<usize>().min(budget - taken);
+        open.retain(|place| free(standing, place) > 0);
+        let room = open.iter().map(|place| free(standing, place)).fold(0, usize::saturating_add);
+        let wanted = room.min(budget - taken);
         if wanted == 0 {
             return Ok(taken);
         }
@@ -133,17 +131,13 @@ fn serve_filter(
             return Ok(taken);
         }
         for candidate in candidates {
-            while room.get(next % room.len().max(1)).is_some_and(|(_, free)| *free == 0) {
-                next += 1;
-            }
-            let turn = next % room.len().max(1);
-            let Some(((at, nth), free)) = room.get_mut(turn) else { break };
-            let claim = &standing[*at].claims[*nth];
-            if let Some(job) = take(serving, claim, &candidate)? {
-                standing[*at].taken[*nth].push(job);
-                *free -= 1;
+            let mut turns = (0..open.len()).map(|step| (next + step) % open.len());
+            let Some(turn) = turns.find(|turn| free(standing, &open[*turn]) > 0) else { return Ok(taken) };
+            let (at, nth) = open[turn];
+            if let Some(job) = take(serving, &standing[at].claims[nth], &candidate)? {
+                standing[at].taken[nth].push(job);
                 taken += 1;
-                next += 1;
+                next = turn + 1;
             }
         }
     }

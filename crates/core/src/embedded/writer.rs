@@ -1,6 +1,6 @@
 //! The writer thread: takes what waits, applies it in one transaction, answers after the commit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::lifecycle::{Event, JobState};
 use crate::{
-    Applied, BackendError, BackendErrorKind, Batch, Capabilities, Committed, JobId, Lease, QueueName, Reader,
-    Receipt, Slots, Snapshot, Store, Timestamp, Txn, Verdict, Wake,
+    Applied, BackendError, BackendErrorKind, Batch, Capabilities, JobId, Lease, QueueName, Reader, Receipt,
+    Slots, Snapshot, Store, Timestamp, Txn, Verdict, Wake,
 };
 
 use super::WriterOptions;
@@ -23,6 +23,8 @@ const TIMERS_PER_GROUP: usize = 1_000;
 const BACKSTOP: Duration = Duration::from_secs(30);
 /// How long timers may be late when no claim waits for the jobs they make due.
 const IDLE_TIMERS: Duration = Duration::from_secs(1);
+/// The longest linger.
+const LINGER_MAX: Duration = Duration::from_secs(1);
 
 type BatchAnswer = oneshot::Sender<Result<Receipt, BackendError>>;
 
@@ -34,15 +36,16 @@ pub(super) struct Writer<S: Store> {
     standing: Vec<Standing>,
     /// Where the jobs held now are held. Every claim since the store was opened is in it.
     holders: HashMap<JobId, (Lease, Arc<Slots>)>,
-    /// The last stamp given: stamps never decrease.
+    /// Jobs whose claimer has gone and that a full disk kept from being handed back.
+    returned: Vec<Lease>,
+    /// The last stamp given, and when that was on the monotonic clock.
     stamp: Timestamp,
+    stamped: Duration,
     next_timer: Option<Timestamp>,
     /// The queue served last by a claim over several.
     turn: Option<QueueName>,
-    /// The standing claim whose turn it is.
-    first: usize,
     last_group: usize,
-    /// Whether the last group left ready jobs for standing claims.
+    /// Whether the last group left ready jobs for standing claims, or timers that are over.
     unfinished: bool,
     poisoned: bool,
 }
@@ -50,10 +53,13 @@ pub(super) struct Writer<S: Store> {
 /// One group, while it is written.
 #[derive(Default)]
 struct Group {
-    batches: Vec<(Batch, BatchAnswer)>,
+    /// Batches not applied yet.
+    batches: VecDeque<(Batch, BatchAnswer)>,
     /// Jobs whose claimer has gone.
     returned: Vec<Lease>,
-    receipts: Vec<(Result<Receipt, BackendError>, BatchAnswer)>,
+    /// Who asked for the batches applied so far, and for the one at which the group failed.
+    answers: Vec<BatchAnswer>,
+    receipts: Vec<Result<Receipt, BackendError>>,
     done: Done,
     claimed: HashMap<Lease, Arc<Slots>>,
     next_timer: Option<Timestamp>,
@@ -73,12 +79,13 @@ impl<S: Store> Writer<S> {
             inbox,
             standing: Vec::new(),
             holders: HashMap::new(),
+            returned: Vec::new(),
             stamp: Timestamp::from_micros(i64::MIN),
+            stamped: Duration::ZERO,
             // Before the first group nothing is known of timers: look at once.
             next_timer: Some(Timestamp::from_micros(i64::MIN)),
             capabilities,
             turn: None,
-            first: 0,
             last_group: 0,
             unfinished: false,
             poisoned: false,
@@ -87,8 +94,8 @@ impl<S: Store> Writer<S> {
 
     pub(super) fn run(mut self) {
         loop {
-            let linger = (self.last_group > 1 && !self.options.linger.is_zero())
-                .then_some((self.options.linger, self.last_group));
+            let linger = self.options.linger.min(LINGER_MAX);
+            let linger = (self.last_group > 1 && !linger.is_zero()).then_some((linger, self.last_group));
             let sleep = self.sleep();
             let taken = self.inbox.take(sleep, linger, self.options.group_commands, self.options.group_bytes);
             if let Some(answer) = self.step(taken) {
@@ -107,15 +114,29 @@ impl<S: Store> Writer<S> {
             return Sleep::Until(Duration::ZERO);
         }
         let backstop = if self.standing.is_empty() { None } else { Some(BACKSTOP) };
-        let timer = self.next_timer.filter(|timer| *timer != Timestamp::NEVER).and_then(|timer| {
-            let slack = if self.standing.is_empty() { IDLE_TIMERS } else { Duration::ZERO };
-            self.capabilities.clock.sleep_until(timer).map(|span| (span + slack).min(BACKSTOP))
-        });
-        match (backstop, timer) {
+        let timer = self.next_timer.filter(|timer| *timer != Timestamp::NEVER);
+        match (backstop, timer.and_then(|timer| self.until(timer))) {
             (None, None) => Sleep::UntilWoken,
             (Some(span), None) | (None, Some(span)) => Sleep::Until(span),
             (Some(one), Some(other)) => Sleep::Until(one.min(other)),
         }
+    }
+
+    /// The time by which jobs are stamped and become due: the clock's, but never before the last stamp. While the
+    /// clock is behind it, having been set back, time goes on at half its pace: delays end all the same, and stamps
+    /// and clock meet again.
+    fn now(&self) -> Timestamp {
+        let clock = &self.capabilities.clock;
+        let passed = clock.monotonic().saturating_sub(self.stamped);
+        clock.now().max(self.stamp.plus(passed / 2))
+    }
+
+    /// How long until `timer`, at most the backstop; `None` when only a wake-up tells.
+    fn until(&self, timer: Timestamp) -> Option<Duration> {
+        let slack = if self.standing.is_empty() { IDLE_TIMERS } else { Duration::ZERO };
+        let at_half_pace = timer.since(self.now()).saturating_mul(2);
+        let span = self.capabilities.clock.sleep_until(timer)?.min(at_half_pace);
+        Some(span.saturating_add(slack).min(BACKSTOP))
     }
 
     /// Handles the commands taken. Returns the answer to the close among them, if there is one.
@@ -129,7 +150,7 @@ impl<S: Store> Writer<S> {
         let mut close = None;
         for command in taken.commands {
             match command {
-                Command::Commit { batch, answer } => group.batches.push((batch, answer)),
+                Command::Commit { batch, answer } => group.batches.push_back((batch, answer)),
                 Command::Claim { claims, answer } => {
                     let wake: Weak<dyn Wake> = Arc::downgrade(&(Arc::clone(&self.inbox) as Arc<dyn Wake>));
                     claims.iter().for_each(|claim| claim.slots.set_claimer(Weak::clone(&wake)));
@@ -156,13 +177,16 @@ impl<S: Store> Writer<S> {
 
     /// Writes one group and tells everyone who is concerned.
     fn write(&mut self, mut group: Group) {
-        let now = self.stamp.max(self.capabilities.clock.now());
-        self.stamp = now;
+        let now = self.now();
+        (self.stamp, self.stamped) = (now, self.capabilities.clock.monotonic());
+        group.returned.append(&mut self.returned);
         let timers = self.next_timer.is_some_and(|timer| timer <= now);
         if self.standing.is_empty() && group.batches.is_empty() && group.returned.is_empty() && !timers {
+            // What was left for standing claims has nobody to go to.
+            self.unfinished = false;
             return;
         }
-        let Writer { store, standing, holders, turn, first, capabilities, .. } = self;
+        let Writer { store, standing, holders, turn, capabilities, .. } = self;
         let history_max = capabilities.limits.history_entries;
         let written = store.transact(&mut |txn| {
             if timers {
@@ -171,7 +195,7 @@ impl<S: Store> Writer<S> {
             for lease in &group.returned {
                 match txn.load(lease.id) {
                     Ok(Some(job)) if job.attempt == lease.attempt => {
-                        apply_own(txn, &job, &Event::Release, now, history_max, &mut group.done)?;
+                        apply_own(txn, &job, &Event::Undelivered, now, history_max, &mut group.done)?;
                     }
                     Ok(_) => {}
                     // One damaged job is no reason to stop all others.
@@ -179,25 +203,22 @@ impl<S: Store> Writer<S> {
                     Err(error) => return Err(error),
                 }
             }
-            for (batch, answer) in group.batches.drain(..) {
-                let receipt = match apply(txn, batch, now, history_max, &mut group.done) {
+            while let Some((batch, answer)) = group.batches.pop_front() {
+                // First of all, so that everyone has an answer whatever happens here.
+                group.answers.push(answer);
+                group.receipts.push(match apply(txn, batch, now, history_max, &mut group.done) {
                     Ok(receipt) => Ok(receipt),
                     Err(Failed::Batch(error)) => Err(error),
-                    Err(Failed::Group(error)) => {
-                        group.receipts.push((Err(error.clone()), answer));
-                        return Err(error);
-                    }
-                };
-                group.receipts.push((receipt, answer));
+                    Err(Failed::Group(error)) => return Err(error),
+                });
             }
             for step in group.done.transitions.iter().filter(|step| step.freed_slot()) {
                 give_back(holders, standing, &step.before);
             }
             if !standing.is_empty() {
-                *first = (*first + 1) % standing.len();
                 let Group { done, claimed, .. } = &mut group;
                 let mut serving = Serving { txn: &mut *txn, now, history_max, done, claimed, turn };
-                group.unfinished = serve(&mut serving, standing, *first)?;
+                group.unfinished = serve(&mut serving, standing)?;
             }
             group.next_timer = txn.next_timer()?;
             Ok(if group.done.wrote { Verdict::Commit } else { Verdict::Rollback })
@@ -211,7 +232,7 @@ impl<S: Store> Writer<S> {
     /// The group is durable: slots, observer, answers, in this order.
     fn committed(&mut self, group: Group) {
         self.next_timer = group.next_timer;
-        self.unfinished = group.unfinished;
+        self.unfinished = group.unfinished || group.next_timer.is_some_and(|timer| timer <= self.stamp);
         self.settle(&group);
         let monotonic = self.capabilities.clock.monotonic();
         for step in &group.done.transitions {
@@ -235,10 +256,9 @@ impl<S: Store> Writer<S> {
         if group.done.wrote
             && let Some(observer) = self.inbox.observer()
         {
-            let Done { inserted, transitions, deleted, .. } = &group.done;
-            observer.committed(Committed { inserted, transitions, deleted });
+            group.done.parts().for_each(|part| observer.committed(part));
         }
-        for (receipt, answer) in group.receipts {
+        for (receipt, answer) in group.receipts.into_iter().zip(group.answers) {
             // A caller who has gone does not want to know.
             let _ = answer.send(receipt);
         }
@@ -260,17 +280,12 @@ impl<S: Store> Writer<S> {
     }
 
     /// The group failed: nothing of it is there, or its outcome is unknown.
-    fn failed(&mut self, mut group: Group, error: BackendError) {
+    fn failed(&mut self, group: Group, error: BackendError) {
         self.settle(&group);
-        for one in &mut self.standing {
-            one.taken.iter_mut().for_each(Vec::clear);
-            one.look_again = true;
-        }
         // Nothing is known of timers, the group having failed before or after it looked: look again, but not so
         // soon that a full disk keeps the writer busy.
         self.next_timer = Some(self.stamp.plus(IDLE_TIMERS));
         self.unfinished = false;
-        self.abandon(&group.returned);
         let harmless = matches!(
             error.kind(),
             BackendErrorKind::Full
@@ -281,16 +296,20 @@ impl<S: Store> Writer<S> {
         if !harmless || error.applied() == Applied::Unknown {
             self.poisoned = true;
             self.inbox.set_poison(Some(error.clone()));
+            self.abandon(&group.returned);
+        } else {
+            self.returned = group.returned;
         }
-        for (_, answer) in group.receipts.drain(..) {
+        for answer in group.answers.into_iter().chain(group.batches.into_iter().map(|(_, answer)| answer)) {
             let _ = answer.send(Err(error.clone()));
         }
-        for (_, answer) in group.batches.drain(..) {
-            let _ = answer.send(Err(error.clone()));
-        }
-        if self.poisoned {
-            for one in self.standing.drain(..) {
+        for mut one in std::mem::take(&mut self.standing) {
+            if self.poisoned || !one.waits() {
                 let _ = one.answer.send(Err(error.clone()));
+            } else {
+                one.taken.iter_mut().for_each(Vec::clear);
+                one.look_again = true;
+                self.standing.push(one);
             }
         }
     }
@@ -355,6 +374,7 @@ impl<S: Store> Writer<S> {
         }
         let unheld = |lease: &Lease| self.holders.get(&lease.id).is_none_or(|(known, _)| known != lease);
         let returned: Vec<Lease> = held.iter().copied().filter(unheld).collect();
+        self.tell_cancelled()?;
         self.poisoned = false;
         self.inbox.set_poison(None);
         self.write(Group { returned, ..Group::default() });
@@ -364,22 +384,55 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// Tells the workers of held jobs whose cancellation was requested: that may have been in the last group.
+    fn tell_cancelled(&mut self) -> Result<(), BackendError> {
+        let Writer { store, holders, .. } = self;
+        store.transact(&mut |txn| {
+            for (lease, slots) in holders.values() {
+                match txn.load(lease.id) {
+                    Ok(Some(job)) if job.is_cancelling() => slots.request_cancel(*lease),
+                    // A damaged job is reported to whoever asks for it.
+                    Ok(_) => {}
+                    Err(error) if error.kind() == BackendErrorKind::Corrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(Verdict::Rollback)
+        })
+    }
+
     /// Closes the store and refuses everyone who still waits.
     fn end(mut self, answer: Option<oneshot::Sender<Result<(), BackendError>>>) {
         let left = self.inbox.end();
         for one in self.standing.drain(..) {
             let _ = one.answer.send(Err(BackendError::closed()));
         }
+        // Handed back by claimers who went while the last groups were written, so behind the close.
+        let returned: Vec<Lease> = left.iter().flat_map(Command::returned).copied().collect();
+        let anyone = !returned.is_empty() || !self.returned.is_empty();
+        if anyone && !self.poisoned {
+            self.write(Group { returned, ..Group::default() });
+        }
         let closed = self.store.close();
-        // Dropping the commands answers `Closed`; another close in the same moment shares the result.
         for command in left {
-            if let Command::Close { answer: Some(answer) } = command {
-                let _ = answer.send(closed.clone());
+            match command {
+                Command::Commit { answer, .. } => drop(answer.send(Err(BackendError::closed()))),
+                // Another close in the same moment shares the result.
+                Command::Close { answer: Some(answer) } => drop(answer.send(closed.clone())),
+                // Dropping the others answers `Closed`.
+                _ => {}
             }
         }
         if let Some(answer) = answer {
             let _ = answer.send(closed);
         }
+    }
+}
+
+/// Also when the writer breaks: whoever waits is answered by the drop of what was asked, whoever comes is refused.
+impl<S: Store> Drop for Writer<S> {
+    fn drop(&mut self) {
+        drop(self.inbox.end());
     }
 }
 

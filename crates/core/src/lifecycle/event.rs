@@ -57,6 +57,9 @@ pub enum Event {
     LoseWorker,
     /// The worker hands the job back.
     Release,
+    /// The claim that took the job was withdrawn before anyone saw the job: a [`EventKind::Release`] that is no
+    /// answer, so that the crashes of earlier attempts stay counted.
+    Undelivered,
     /// The job suspends itself.
     Suspend {
         /// When it is due again; [`Timestamp::NEVER`] until something wakes it.
@@ -91,7 +94,7 @@ impl Event {
             Event::AcknowledgeCancel { was_executing: false, .. } => EventKind::UnknownStop,
             Event::Cancel => EventKind::Cancel,
             Event::LoseWorker => EventKind::LoseWorker,
-            Event::Release => EventKind::Release,
+            Event::Release | Event::Undelivered => EventKind::Release,
             Event::Suspend { .. } => EventKind::Suspend,
             Event::Expire => EventKind::Expire,
             Event::Pause => EventKind::Pause,

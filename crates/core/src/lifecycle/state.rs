@@ -137,11 +137,15 @@ impl JobState {
         self.phase() == Phase::Ready && self.due
     }
 
-    /// Whether the job has lost workers and one more ends it. Such a job is claimed only while no other one is
-    /// held, so that a job that kills its process does so alone. A job that lost none is never one: with a
-    /// limit of 1 its first crash ends it, and those jobs need not wait for each other.
+    /// Whether one more lost worker ends the job. Such a job is claimed only while no other one is held, so
+    /// that a job that kills its process does so alone. With a crash limit of 1 a job is one from the start.
     pub fn is_suspect(&self) -> bool {
-        self.crashes > 0 && self.crashes.saturating_add(1) >= self.crash_limit
+        self.crashes.saturating_add(1) >= self.crash_limit
+    }
+
+    /// Whether its worker was asked to stop and has not answered yet.
+    pub fn is_cancelling(&self) -> bool {
+        self.status == Status::Cancelling
     }
 
     /// Whether the job waits for its first start under a deadline.
@@ -230,15 +234,19 @@ impl Transition {
         self.before.phase() == Phase::Held && self.after.phase() != Phase::Held
     }
 
-    /// Whether the job can now be claimed and could not before, or moved in the order.
+    /// Whether the job can now be claimed and could not before, moved in the order, or is no longer one that
+    /// has to wait for others ([`JobState::is_suspect`]).
     pub fn became_ready(&self) -> bool {
-        self.after.is_claimable()
-            && (!self.before.is_claimable() || self.before.order_key() != self.after.order_key())
+        let (before, after) = (&self.before, &self.after);
+        after.is_claimable()
+            && (!before.is_claimable()
+                || before.order_key() != after.order_key()
+                || before.is_suspect() != after.is_suspect())
     }
 
     /// Whether a worker has to be told that its job was cancelled.
     pub fn requested_cancel(&self) -> bool {
-        self.before.status == Status::Running && self.after.status == Status::Cancelling
+        self.before.status == Status::Running && self.after.is_cancelling()
     }
 
     /// The line this step leaves in the job's history.

@@ -2,7 +2,9 @@
 
 use poolqueue::backend::lifecycle::Event;
 use poolqueue::backend::{Batch, Change, Delete, Detail, Filter, Query, RecordConflict, RecordPut, Slots};
-use poolqueue::{AssigneeId, BackendErrorKind, EventKind, JobId, Output, Rejected, Status, StatusSet, Target};
+use poolqueue::{
+    AssigneeId, BackendErrorKind, EventKind, JobId, Output, Rejected, Status, StatusSet, Target,
+};
 
 use super::support::*;
 use crate::Fixture;
@@ -170,7 +172,7 @@ pub async fn several_steps_of_one_job_in_a_batch_all_leave_their_entries<F: Fixt
     scene.verify().await.unwrap();
 }
 
-pub async fn unique_key_passes_from_one_job_to_the_next_within_a_batch<F: Fixture>() {
+pub async fn unique_key_follows_the_steps_of_a_batch<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     let old = scene.add(plain().unique("key")).await;
     let refused = Batch {

@@ -46,8 +46,7 @@ pub async fn cancel_is_narrowed_by_kind_queue_and_status<F: Fixture>() {
     let select = Select::tags(["t"]).or_ids([ids[1]]).kind("a").queue("x").status(Status::InitialPending);
     let cancelled = scene.cancel(select).await.unwrap();
     assert_eq!((cancelled.cancelled, cancelled.unknown), (vec![ids[0]], vec![ids[1]]));
-    let expected =
-        [Status::Unscheduled, Status::InitialPending, Status::InitialPending, Status::Paused];
+    let expected = [Status::Unscheduled, Status::InitialPending, Status::InitialPending, Status::Paused];
     assert_eq!(scene.statuses(&ids).await, expected);
 }
 

@@ -90,7 +90,8 @@ pub async fn claimed_jobs_are_listed_in_their_slots_before_the_answer<F: Fixture
     let scene = Scene::<F>::new().await;
     scene.add_all(plain_jobs(3)).await;
     let slots = Slots::new(3);
-    let claimed = soon(scene.backend.claim(vec![claim_of("w", &slots, ClaimFilter::default())])).await.unwrap();
+    let claimed =
+        soon(scene.backend.claim(vec![claim_of("w", &slots, ClaimFilter::default())])).await.unwrap();
     let mut held: Vec<JobId> = slots.held().iter().map(|lease| lease.id).collect();
     held.sort_unstable();
     assert_eq!(held, sorted(ids(&claimed[0])));

@@ -80,10 +80,7 @@ pub async fn reset_makes_every_held_job_due_and_streams_go_on<F: Fixture>() {
     let batch = next(&mut stream).await;
     let changed = scene.reset_running().await.unwrap();
     assert_eq!(sorted(changed.changed), sorted(vec![running, cancelling, streamed]));
-    assert_eq!(
-        scene.statuses(&[running, cancelling]).await,
-        [Status::UnknownRetry, Status::UnknownStopped]
-    );
+    assert_eq!(scene.statuses(&[running, cancelling]).await, [Status::UnknownRetry, Status::UnknownStopped]);
     let again = next(&mut stream).await;
     assert_eq!((again[0].id, again[0].attempt.0, again[0].crashes), (streamed, 2, 1));
     soon(batch[0].cancelled()).await;

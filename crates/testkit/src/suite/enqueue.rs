@@ -213,7 +213,10 @@ pub async fn unique_key_is_taken_until_its_job_is_over<F: Fixture>() {
     for (nth, status) in unfinished.into_iter().enumerate() {
         let key = format!("key-{nth}");
         let holder = scene.bring(fresh().unique(&key), status).await;
-        assert_eq!(rejected(scene.enqueue(plain().unique(&key)).await), Rejected::Duplicate { id: holder.id });
+        assert_eq!(
+            rejected(scene.enqueue(plain().unique(&key)).await),
+            Rejected::Duplicate { id: holder.id }
+        );
     }
     let over =
         [Status::Completed, Status::Stopped, Status::Unscheduled, Status::UnknownStopped, Status::Dead];

@@ -158,8 +158,7 @@ pub async fn late_sweeper_gives_fresh_leases_first<F: Fixture>() {
 pub async fn leases_lost_too_often_end_the_job<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     let id = scene.add(plain().crash_limit(2)).await;
-    let mut stream =
-        scene.queue.stream("w").manual_lease(SWEEP).capacity(1).open().await.unwrap();
+    let mut stream = scene.queue.stream("w").manual_lease(SWEEP).capacity(1).open().await.unwrap();
     next(&mut stream).await;
     let mut events = scene.events();
     scene.clock.advance(SWEEP);

@@ -63,9 +63,7 @@ pub async fn dead_job_follows_the_table<F: Fixture>() {
 }
 
 pub async fn paused_job_follows_the_status_it_remembers<F: Fixture>() {
-    for remembered in
-        [Status::InitialPending, Status::FailedRetry, Status::UnknownRetry, Status::Waiting]
-    {
+    for remembered in [Status::InitialPending, Status::FailedRetry, Status::UnknownRetry, Status::Waiting] {
         let scene = Scene::<F>::new().await;
         for event in EventKind::ALL {
             let id = scene.bring(fresh().expires_after(HOUR), remembered).await.id;

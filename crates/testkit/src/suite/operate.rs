@@ -188,7 +188,8 @@ pub async fn id_that_does_not_exist_keeps_the_whole_delete_out<F: Fixture>() {
 
 pub async fn delete_by_tags_takes_exactly_the_matching_jobs<F: Fixture>() {
     let scene = Scene::<F>::new().await;
-    let ids = scene.add_all([&["a"][..], &["a", "b"], &["b"]].map(|tags| plain().tags(tags.iter().copied()))).await;
+    let ids =
+        scene.add_all([&["a"][..], &["a", "b"], &["b"]].map(|tags| plain().tags(tags.iter().copied()))).await;
     scene.cancel(Select::all()).await.unwrap();
     assert_eq!(scene.delete(Select::tags(["a"])).await.unwrap(), ids[..2]);
     assert_eq!(scene.stats(Select::new()).await.unwrap().total, 1);

@@ -30,7 +30,8 @@ pub async fn completion_keeps_the_output_and_frees_the_slot<F: Fixture>() {
 
 pub async fn empty_output_and_none_are_told_apart<F: Fixture>() {
     let scene = Scene::<F>::new().await;
-    let outputs = [(Output::from(()), None), (Output::from(""), Some(vec![])), (Output::from("x"), Some(vec![b'x']))];
+    let outputs =
+        [(Output::from(()), None), (Output::from(""), Some(vec![])), (Output::from("x"), Some(vec![b'x']))];
     for (output, expected) in outputs {
         let job = scene.bring(fresh(), Status::Running).await;
         scene.complete(job.lease(), output).await.unwrap();
@@ -122,7 +123,9 @@ pub async fn worker_whose_job_was_claimed_again_is_refused<F: Fixture>() {
     assert_eq!(scene.job(first.id).await.output.as_deref(), Some(&b"second"[..]));
 }
 
-pub async fn repeated_completion_of_the_same_lease_is_already_applied_and_the_first_output_stays<F: Fixture>() {
+pub async fn repeated_completion_of_the_same_lease_is_already_applied_and_the_first_output_stays<
+    F: Fixture,
+>() {
     let scene = Scene::<F>::new().await;
     let job = scene.bring(fresh(), Status::Running).await;
     scene.complete(job.lease(), b"first").await.unwrap();
@@ -131,6 +134,16 @@ pub async fn repeated_completion_of_the_same_lease_is_already_applied_and_the_fi
         Rejected::AlreadyApplied { id: job.id, status: Status::Completed, event: EventKind::Complete };
     assert_eq!(refused, expected);
     assert_eq!(scene.job(job.id).await.output.as_deref(), Some(&b"first"[..]));
+}
+
+/// A worker whose job someone else completed by its bare id must not be told that its own output is stored.
+pub async fn what_was_reported_by_id_is_no_repetition_by_the_lease<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    let job = scene.bring(fresh(), Status::Running).await;
+    scene.complete(job.id, b"by id").await.unwrap();
+    let refused = rejected(scene.complete(job.lease(), b"by the lease").await);
+    assert!(matches!(refused, Rejected::Illegal { status: Status::Completed, .. }));
+    assert_eq!(scene.job(job.id).await.output.as_deref(), Some(&b"by id"[..]));
 }
 
 pub async fn completing_twice_by_id_is_illegal<F: Fixture>() {
@@ -206,7 +219,8 @@ pub async fn every_batch_verb_does_what_its_single_one_does<F: Fixture>() {
         scene.acknowledge_cancel_all([(leases[5], true)]).await.unwrap(),
         scene.acknowledge_cancel_all([(leases[6], false)]).await.unwrap(),
     ];
-    let refused = Rejected::Illegal { id: leases[4].id, status: Status::Running, event: EventKind::StopFailed };
+    let refused =
+        Rejected::Illegal { id: leases[4].id, status: Status::Running, event: EventKind::StopFailed };
     let expected = [
         Ok(Status::Completed),
         Ok(Status::FailedRetry),

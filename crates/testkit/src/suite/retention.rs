@@ -61,9 +61,10 @@ pub async fn every_final_status_has_a_span_of_its_own<F: Fixture>() {
     for status in OVER {
         ids.push(scene.bring(fresh(), status).await.id);
     }
-    let retention = OVER.iter().zip(1..).fold(Retention::new(), |retention, (status, hours)| {
-        retention.keep(*status, hours * HOUR + SECOND)
-    });
+    let retention = OVER
+        .iter()
+        .zip(1..)
+        .fold(Retention::new(), |retention, (status, hours)| retention.keep(*status, hours * HOUR + SECOND));
     for id in ids {
         scene.advance(HOUR).await;
         assert_eq!(scene.retain(&retention).await.unwrap(), []);

@@ -13,7 +13,7 @@ use poolqueue::backend::{
 };
 use poolqueue::{
     AssigneeId, BackendErrorKind, ClaimedJob, Error, EventKind, EventStream, Failure, Invalid, Job, JobEvent,
-    JobId, JobStream, Kind, Limits, NewJob, PoolQueue, Rejected, Result, Status, Target, Timestamp,
+    JobId, JobStream, Kind, Limits, NewJob, PoolQueue, Rejected, Status, Target, Timestamp,
 };
 
 use crate::Fixture;
@@ -308,7 +308,7 @@ pub(crate) async fn until_changed(events: &mut EventStream, id: JobId, event: Ev
 
 /// The reason why the job said no.
 #[track_caller]
-pub(crate) fn rejected<T: std::fmt::Debug>(result: Result<T>) -> Rejected {
+pub(crate) fn rejected<T: std::fmt::Debug>(result: Result<T, Error>) -> Rejected {
     match result {
         Err(Error::Rejected(rejected)) => rejected,
         other => panic!("a rejection was due, not {other:?}"),
@@ -317,7 +317,7 @@ pub(crate) fn rejected<T: std::fmt::Debug>(result: Result<T>) -> Rejected {
 
 /// The argument that cannot be.
 #[track_caller]
-pub(crate) fn invalid<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
+pub(crate) fn invalid<T: std::fmt::Debug>(result: Result<T, Error>) -> &'static str {
     match result {
         Err(Error::Invalid(Invalid { argument, .. })) => argument,
         other => panic!("an invalid argument was due, not {other:?}"),
@@ -325,7 +325,7 @@ pub(crate) fn invalid<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
 }
 
 #[track_caller]
-pub(crate) fn too_large<T: std::fmt::Debug>(result: Result<T>) -> String {
+pub(crate) fn too_large<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result {
         Err(Error::TooLarge(message)) => message,
         other => panic!("a size over its limit was due, not {other:?}"),
@@ -333,7 +333,7 @@ pub(crate) fn too_large<T: std::fmt::Debug>(result: Result<T>) -> String {
 }
 
 #[track_caller]
-pub(crate) fn assert_closed<T: std::fmt::Debug>(what: &str, result: Result<T>) {
+pub(crate) fn assert_closed<T: std::fmt::Debug>(what: &str, result: Result<T, Error>) {
     match result {
         Err(error) => assert_eq!(error.backend_kind(), Some(BackendErrorKind::Closed), "{what}: {error:?}"),
         Ok(value) => panic!("{what} after the close answered {value:?}"),

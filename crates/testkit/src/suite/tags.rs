@@ -72,8 +72,7 @@ pub async fn unmatched_jobs_do_not_block_a_match<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     scene.add_all((0..5_000).map(|_| plain().tag("common").priority(-1))).await;
     let rare = scene.add(plain().tags(["common", "rare"])).await;
-    let mut stream =
-        scene.queue.stream("w").tags(["common", "rare"]).capacity(1).open().await.unwrap();
+    let mut stream = scene.queue.stream("w").tags(["common", "rare"]).capacity(1).open().await.unwrap();
     assert_eq!(claimed_ids(&next(&mut stream).await), [rare]);
 }
 

@@ -1,0 +1,45 @@
+//! Every behaviour that a backend must have, on redb files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use poolqueue_core::{Backend, EmbeddedOptions};
+use poolqueue_redb::{RedbBackend, RedbOptions};
+use poolqueue_testkit::{Behind, Fixture, conformance};
+use tempfile::TempDir;
+
+/// A file in a directory of its own.
+struct RedbFixture {
+    directory: TempDir,
+}
+
+impl RedbFixture {
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("jobs.redb")
+    }
+}
+
+impl Fixture for RedbFixture {
+    const DURABLE: bool = true;
+
+    fn new() -> Self {
+        RedbFixture { directory: TempDir::new().expect("a temporary directory") }
+    }
+
+    async fn open(&self, options: EmbeddedOptions) -> Arc<dyn Backend> {
+        let backend = RedbBackend::open_with(self.path(), RedbOptions::default(), options);
+        Arc::new(backend.expect("the file opens"))
+    }
+}
+
+mod redb {
+    use super::*;
+
+    conformance!(RedbFixture);
+}
+
+mod redb_behind_another_arc {
+    use super::*;
+
+    conformance!(Behind<RedbFixture>);
+}

@@ -1,0 +1,143 @@
+//! The model test: random batches on a store and on the store in memory, which must not differ.
+//!
+//! A run draws sequences of [`Action`]s: batches of everything a batch can hold, claims, reads, moves of the clock,
+//! and closing and opening again. Both stores share one clock that stands still, so every answer has to be equal,
+//! apart from the numbers that order enqueues. After each reopening and at the end everything stored is compared.
+//! A failing sequence is shrunk to a small one that still fails.
+
+mod action;
+mod draw;
+mod side;
+mod world;
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
+use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+
+use crate::Fixture;
+
+pub use action::{Action, Asked, By, What};
+use world::World;
+
+/// Sequences tried to shrink a failing one, at most.
+const SHRINKS: u32 = 4_096;
+
+/// What a run that found no difference has tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Sequences, each on a store of its own.
+    pub cases: u32,
+    /// Actions of all sequences together.
+    pub steps: usize,
+    /// What the sequences were drawn with.
+    pub seed: u64,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tried {} in {} cases, failed 0, seed {}", self.steps, self.cases, self.seed)
+    }
+}
+
+/// A difference between the two stores.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// What differed after the last action.
+    pub what: String,
+    /// The shortest sequence found that leads to it.
+    pub actions: Vec<Action>,
+    /// What the sequence was drawn with.
+    pub seed: u64,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.what)?;
+        writeln!(f, "after {} actions (again with POOLQUEUE_MODEL_SEED={}):", self.actions.len(), self.seed)?;
+        self.actions.iter().try_for_each(|action| writeln!(f, "  {action:?}"))
+    }
+}
+
+/// Compares the store of `F` with the one in memory over `cases` random sequences of about `steps` actions each.
+///
+/// The environment variable `POOLQUEUE_MODEL_CASES` replaces `cases`, `POOLQUEUE_MODEL_SEED` draws the same sequences
+/// again.
+///
+/// # Errors
+/// The first difference found, shrunk.
+///
+/// # Panics
+/// When no sequence could be drawn.
+pub fn compare<F: Fixture>(cases: u32, steps: usize) -> Result<Tried, Difference> {
+    let cases = from_environment("POOLQUEUE_MODEL_CASES").unwrap_or(cases);
+    let seed = from_environment("POOLQUEUE_MODEL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: SHRINKS,
+        rng_seed: RngSeed::Fixed(seed),
+        ..Config::default()
+    };
+    let tried = Cell::new(0);
+    // A range that begins at 1, so that shrinking may leave out all actions but one.
+    let sequences = draw::Actions::sequential_strategy(1..=steps.saturating_mul(2).max(1));
+    let outcome = TestRunner::new(config.clone()).run(&sequences, |(drawn, actions, seen)| {
+        tried.set(tried.get() + actions.len());
+        Comparison::<F>::test_sequential(config.clone(), drawn, actions, seen);
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => Ok(Tried { cases, steps: tried.get(), seed }),
+        Err(TestError::Fail(reason, (_, actions, _))) => {
+            Err(Difference { what: reason.message().to_owned(), actions, seed })
+        }
+        Err(TestError::Abort(reason)) => panic!("no sequence was drawn: {reason}"),
+    }
+}
+
+fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// The test of a store against the one in memory, as proptest runs it.
+struct Comparison<F>(PhantomData<F>);
+
+impl<F: Fixture> StateMachineTest for Comparison<F> {
+    type SystemUnderTest = World<F>;
+    type Reference = draw::Actions;
+
+    fn init_test(_: &()) -> World<F> {
+        World::new()
+    }
+
+    fn apply(mut world: World<F>, _: &(), action: Action) -> World<F> {
+        if let Err(difference) = world.step(&action) {
+            panic!("{difference}");
+        }
+        world
+    }
+
+    fn teardown(mut world: World<F>, _: ()) {
+        if let Err(difference) = world.end() {
+            panic!("{difference}");
+        }
+    }
+}
+
+/// Makes a `#[test]` that compares the store of a [`Fixture`] with the one in memory: so many random sequences of
+/// about so many actions.
+#[macro_export]
+macro_rules! model_test {
+    ($fixture:ty, $cases:expr, $steps:expr) => {
+        #[test]
+        fn random_batches_do_the_same_as_in_memory() {
+            match $crate::model::compare::<$fixture>($cases, $steps) {
+                Ok(tried) => println!("model of {}: {tried}", stringify!($fixture)),
+                Err(difference) => panic!("{difference}"),
+            }
+        }
+    };
+}
