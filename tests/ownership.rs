@@ -93,6 +93,26 @@ async fn giving_a_worker_up_leaves_those_alone_who_got_its_jobs_meanwhile() {
     scene.complete(&again, ()).await.unwrap();
 }
 
+/// One damaged job kept all others of its slice with a stream that was gone, and a queue from being opened.
+#[tokio::test]
+async fn damaged_job_does_not_keep_the_others_held() {
+    let scene = Scene::new().await;
+    let (damaged, good) = (scene.add(job()).await, scene.add(job()).await);
+    let mut first = scene.stream("w1", 2).await;
+    let held = next(&mut first).await.len();
+    assert_eq!(held + if held < 2 { next(&mut first).await.len() } else { 0 }, 2);
+    scene.script.damage(damaged);
+    drop(first);
+    let mut second = scene.stream("w2", 2).await;
+    assert_eq!(next(&mut second).await[0].id, good);
+    std::mem::forget(second);
+    let again = PoolQueue::new(std::sync::Arc::clone(&scene.backend)).await.unwrap();
+    let statuses = [damaged, good].map(|id| again.get(id));
+    let [damaged, good] = statuses;
+    assert_eq!(damaged.await.unwrap().unwrap().status, Status::Running);
+    assert_eq!(good.await.unwrap().unwrap().crashes, 1);
+}
+
 /// A stream opened while the queue was being closed never ended, and its jobs counted a crash at the next start.
 #[tokio::test]
 async fn no_stream_opens_while_the_queue_closes() {
@@ -132,6 +152,22 @@ fn jobs_of_a_stream_dropped_with_its_runtime_are_handed_back() {
         let queue = PoolQueue::new(MemoryBackend::open(stored, Default::default()).unwrap()).await.unwrap();
         let job = queue.get(id).await.unwrap().unwrap();
         assert_eq!((job.status, job.retry_count, job.crashes), (Status::FailedRetry, 1, 0));
+    });
+}
+
+/// The close waited for a task of a runtime that nobody drove.
+#[test]
+fn stream_of_a_runtime_that_stands_still_can_be_closed() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (idle, busy) = (runtime(), runtime());
+    let scene = idle.block_on(Scene::new());
+    let id = idle.block_on(scene.add(job()));
+    let mut stream = idle.block_on(scene.stream("w", 1));
+    idle.block_on(next(&mut stream));
+    busy.block_on(async {
+        soon(stream.close()).await.unwrap();
+        assert_eq!(scene.job(id).await.status, Status::FailedRetry);
+        soon(scene.close()).await.unwrap();
     });
 }
 

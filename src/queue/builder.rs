@@ -1,12 +1,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poolqueue_core::{
-    Backend, BackendError, BackendErrorKind, Change, Invalid, JobIds, Target, lifecycle::Event,
-};
+use poolqueue_core::{Backend, BackendError, BackendErrorKind, Invalid, JobIds, lifecycle::Event};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use super::streams::apply_to_all;
 use super::{Inner, PoolQueue, Streams, Sweeper};
 use crate::Result;
 use crate::events::EventSource;
@@ -93,8 +92,6 @@ impl Inner {
             jobs = held.len(),
             "rescuing the jobs that were running when the store was last in use"
         );
-        let lost = |lease| Change { target: Target::Lease(lease), only_from: None, event: Event::LoseWorker };
-        self.change_in_slices(held.into_iter().map(lost).collect()).await?;
-        Ok(())
+        Ok(apply_to_all(&*self.backend, &held, &Event::LoseWorker).await?)
     }
 }

@@ -148,14 +148,20 @@ impl PoolQueue {
         let mut streams = self.inner.streams.all();
         streams.retain(|stream| stream.assignee == assignee);
         streams.iter().for_each(|stream| stream.stop_claiming());
-        let filter = Filter { assignee: Some(assignee), ..held() };
-        let lost = self.act_on(filter, Vec::new(), Event::LoseWorker).await;
+        let lost = self.lose_held_by(assignee).await;
         for stream in &streams {
             // What was claimed in this very moment, or could not be given up, is handed back by the sweeper.
             stream.end();
             self.inner.streams.forget(stream);
         }
         lost
+    }
+
+    async fn lose_held_by(&self, assignee: AssigneeId) -> Result<Changed> {
+        // A group may have reserved places before they were closed. It is committed before this, and found below.
+        self.inner.backend.commit(Batch::default()).await?;
+        let filter = Filter { assignee: Some(assignee), ..held() };
+        self.act_on(filter, Vec::new(), Event::LoseWorker).await
     }
 
     /// Gives up whoever works on any job: all running jobs are due again, as by [`lose_worker`](Self::lose_worker).

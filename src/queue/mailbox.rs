@@ -41,6 +41,8 @@ impl Mailbox {
 
     pub(super) fn put(&self, jobs: impl IntoIterator<Item = Job>, slots: &Slots) {
         self.change(|state| {
+            // The store goes on: that it had stopped needs no telling any more.
+            state.error = None;
             state.jobs.extend(jobs);
             if state.jobs.len() / 2 > slots.held_count() {
                 state.jobs.retain(|job| slots.cancellation(job.lease()).is_some());

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use poolqueue_core::{Backend, BackendError, Batch, Change, Lease, Target, lifecycle::Event};
+use poolqueue_core::{
+    Backend, BackendError, BackendErrorKind, Batch, Change, Lease, Target, lifecycle::Event,
+};
 use tokio::runtime::Handle;
 
 use super::slice_of;
@@ -90,23 +92,45 @@ impl Streams {
     }
 }
 
-/// Hands back every job the stream holds. Commits at least one batch, even if it holds none.
+/// Hands back every job the stream holds. Commits a batch even if it holds none.
 async fn hand_back(backend: &dyn Backend, stream: &StreamCore) -> Result<(), BackendError> {
-    let ended = |lease: &Lease| Change {
-        target: Target::Lease(*lease),
-        only_from: None,
-        event: Event::StreamEnded { message: STREAM_ENDED.to_owned() },
-    };
     let held = stream.slots.held();
-    let mut slices = held.chunks(slice_of(backend));
-    loop {
-        let changes = slices.next().unwrap_or_default().iter().map(ended).collect();
-        // A job that says no has been answered in this very moment: it is not held any more.
-        backend.commit(Batch { changes, ..Batch::default() }).await?;
-        if slices.len() == 0 {
-            return Ok(());
+    if held.is_empty() {
+        backend.commit(Batch::default()).await?;
+    }
+    apply_to_all(backend, &held, &Event::StreamEnded { message: STREAM_ENDED.to_owned() }).await
+}
+
+/// Applies an event that nobody asked for to these attempts, in slices. A job that says no has been answered in this
+/// very moment; one that is damaged is left as it is, and does not keep the others of its slice.
+pub(super) async fn apply_to_all(
+    backend: &dyn Backend,
+    leases: &[Lease],
+    event: &Event,
+) -> Result<(), BackendError> {
+    for slice in leases.chunks(slice_of(backend)) {
+        match apply_to(backend, slice, event).await {
+            Err(error) if error.kind() == BackendErrorKind::Corrupted => {
+                for lease in slice {
+                    match apply_to(backend, std::slice::from_ref(lease), event).await {
+                        Err(error) if error.kind() == BackendErrorKind::Corrupted => {
+                            tracing::error!(job = %lease.id, %error, "a damaged job is left as it is");
+                        }
+                        applied => applied?,
+                    }
+                }
+            }
+            applied => applied?,
         }
     }
+    Ok(())
+}
+
+async fn apply_to(backend: &dyn Backend, leases: &[Lease], event: &Event) -> Result<(), BackendError> {
+    let change =
+        |lease: &Lease| Change { target: Target::Lease(*lease), only_from: None, event: event.clone() };
+    let changes = leases.iter().map(change).collect();
+    backend.commit(Batch { changes, ..Batch::default() }).await.map(drop)
 }
 
 /// Runs `task` in the background, but what it does before it waits for the first time here and now: a store inside the

@@ -5,12 +5,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use poolqueue_core::lifecycle::Event;
-use poolqueue_core::{Backend, BackendError, BackendErrorKind, Batch, Change, Clock, Lease, Target, Wake};
+use poolqueue_core::{Backend, BackendError, BackendErrorKind, Clock, Lease, Wake};
 use tokio::runtime::Handle;
 
-use super::slice_of;
 use super::stream::StreamCore;
-use super::streams::{Streams, start};
+use super::streams::{Streams, apply_to_all, start};
 
 /// A thread of its own, so that a blocked runtime starves nobody's lease.
 pub(super) struct Sweeper {
@@ -131,14 +130,12 @@ impl Sweep {
 
 /// Takes jobs away whose holders are silent. What the store does not take is looked at again by the next sweep.
 async fn lose(backend: &dyn Backend, lost: &[Lease]) {
-    let lose =
-        |lease: &Lease| Change { target: Target::Lease(*lease), only_from: None, event: Event::LoseWorker };
-    for slice in lost.chunks(slice_of(backend)) {
-        tracing::warn!(jobs = slice.len(), "leases ran out, their jobs are due again");
-        let changes = slice.iter().map(lose).collect();
-        if let Err(error) = backend.commit(Batch { changes, ..Batch::default() }).await {
-            tracing::warn!(%error, "jobs with lost leases could not be given back");
-        }
+    if lost.is_empty() {
+        return;
+    }
+    tracing::warn!(jobs = lost.len(), "leases ran out, their jobs are due again");
+    if let Err(error) = apply_to_all(backend, lost, &Event::LoseWorker).await {
+        tracing::warn!(%error, "jobs with lost leases could not be given back");
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Script {
 struct Plan {
     refuse: Option<BackendError>,
     hang: bool,
+    /// Every batch that touches this job is refused.
+    damaged: Option<JobId>,
     /// What the next claim is answered.
     claim: Option<BackendError>,
     /// Done between the next read of a page and its answer.
@@ -57,6 +59,11 @@ impl Script {
     /// Leaves every change without an answer from now on, not even handed to the store.
     pub fn hang(&self, hang: bool) {
         self.lock().hang = hang;
+    }
+
+    /// Refuses every batch that changes this job from now on.
+    pub fn damage(&self, job: JobId) {
+        self.lock().damaged = Some(job);
     }
 
     pub fn fail_next_claim(&self, kind: BackendErrorKind) {
@@ -99,7 +106,9 @@ impl Backend for Faulty {
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
         let (refuse, hang) = {
             let plan = self.script.lock();
-            (plan.refuse.clone(), plan.hang)
+            let damaged = batch.changes.iter().any(|change| Some(change.target.id()) == plan.damaged);
+            let damage = damaged.then(|| BackendError::corrupted("the job is damaged"));
+            (plan.refuse.clone().or(damage), plan.hang)
         };
         if refuse.is_some() || hang {
             self.script.failed.send_modify(|failed| *failed += 1);

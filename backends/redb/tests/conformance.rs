@@ -1,11 +1,11 @@
-//! Every behaviour that a backend must have, on redb files.
+//! Every behaviour that a backend must have, on redb files, and random batches compared with the store in memory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use poolqueue_core::{Backend, EmbeddedOptions};
 use poolqueue_redb::{RedbBackend, RedbOptions};
-use poolqueue_testkit::{Behind, Fixture, conformance};
+use poolqueue_testkit::{Behind, Fixture, conformance, model_test};
 use tempfile::TempDir;
 
 /// A file in a directory of its own.
@@ -36,6 +36,7 @@ mod redb {
     use super::*;
 
     conformance!(RedbFixture);
+    model_test!(RedbFixture, 120, 200);
 }
 
 mod redb_behind_another_arc {

@@ -10,12 +10,14 @@ mod draw;
 mod side;
 mod world;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 
-use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
-use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
+use poolqueue::{EventKind, Status};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
+use proptest_state_machine::ReferenceStateMachine;
 
 use crate::Fixture;
 
@@ -26,12 +28,14 @@ use world::World;
 const SHRINKS: u32 = 4_096;
 
 /// What a run that found no difference has tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
     /// Sequences, each on a store of its own.
     pub cases: u32,
     /// Actions of all sequences together.
     pub steps: usize,
+    /// Which events happened to jobs of which statuses.
+    pub transitions: BTreeSet<(Status, EventKind)>,
     /// What the sequences were drawn with.
     pub seed: u64,
 }
@@ -81,16 +85,25 @@ pub fn compare<F: Fixture>(cases: u32, steps: usize) -> Result<Tried, Difference
         rng_seed: RngSeed::Fixed(seed),
         ..Config::default()
     };
-    let tried = Cell::new(0);
+    let steps_tried = Cell::new(0);
+    let transitions = RefCell::new(BTreeSet::new());
     // A range that begins at 1, so that shrinking may leave out all actions but one.
     let sequences = draw::Actions::sequential_strategy(1..=steps.saturating_mul(2).max(1));
-    let outcome = TestRunner::new(config.clone()).run(&sequences, |(drawn, actions, seen)| {
-        tried.set(tried.get() + actions.len());
-        Comparison::<F>::test_sequential(config.clone(), drawn, actions, seen);
+    let outcome = TestRunner::new(config).run(&sequences, |((), actions, seen)| {
+        let mut world = World::<F>::new();
+        for action in &actions {
+            if let Some(seen) = &seen {
+                seen.fetch_add(1, Ordering::SeqCst);
+            }
+            steps_tried.set(steps_tried.get() + 1);
+            world.step(action).map_err(TestCaseError::fail)?;
+        }
+        world.end().map_err(TestCaseError::fail)?;
+        transitions.borrow_mut().append(&mut world.transitions);
         Ok(())
     });
     match outcome {
-        Ok(()) => Ok(Tried { cases, steps: tried.get(), seed }),
+        Ok(()) => Ok(Tried { cases, steps: steps_tried.get(), transitions: transitions.into_inner(), seed }),
         Err(TestError::Fail(reason, (_, actions, _))) => {
             Err(Difference { what: reason.message().to_owned(), actions, seed })
         }
@@ -100,31 +113,6 @@ pub fn compare<F: Fixture>(cases: u32, steps: usize) -> Result<Tried, Difference
 
 fn from_environment<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
-}
-
-/// The test of a store against the one in memory, as proptest runs it.
-struct Comparison<F>(PhantomData<F>);
-
-impl<F: Fixture> StateMachineTest for Comparison<F> {
-    type SystemUnderTest = World<F>;
-    type Reference = draw::Actions;
-
-    fn init_test(_: &()) -> World<F> {
-        World::new()
-    }
-
-    fn apply(mut world: World<F>, _: &(), action: Action) -> World<F> {
-        if let Err(difference) = world.step(&action) {
-            panic!("{difference}");
-        }
-        world
-    }
-
-    fn teardown(mut world: World<F>, _: ()) {
-        if let Err(difference) = world.end() {
-            panic!("{difference}");
-        }
-    }
 }
 
 /// Makes a `#[test]` that compares the store of a [`Fixture`] with the one in memory: so many random sequences of

@@ -1,6 +1,6 @@
 //! Applying a batch inside a transaction: load, decide, and only then store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::lifecycle::{Event, JobState, KeyChange, Transition, consequences, decide};
 use crate::{
@@ -14,6 +14,7 @@ pub(super) struct Done {
     pub(super) inserted: Vec<JobState>,
     pub(super) transitions: Vec<Transition>,
     pub(super) deleted: Vec<JobId>,
+    gone: HashSet<JobId>,
     /// How much of the three above came before a deleted id was inserted again.
     cuts: Vec<[usize; 3]>,
     /// Whether anything was written at all, the above or records or promotions.
@@ -255,6 +256,7 @@ fn write(
         txn.delete(&state)?;
         done.wrote = true;
         done.deleted.push(state.id);
+        done.gone.insert(state.id);
     }
     for ((queue, key), holder) in &plan.keys {
         txn.set_key_holder(queue, key, *holder)?;
@@ -277,7 +279,7 @@ fn write_insert(
 ) -> Result<(), BackendError> {
     txn.insert(state, body)?;
     done.wrote = true;
-    if done.deleted.contains(&state.id) {
+    if done.gone.remove(&state.id) {
         done.cuts.push(done.lengths());
     }
     done.inserted.push(state.clone());

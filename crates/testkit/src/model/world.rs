@@ -1,17 +1,17 @@
 //! Both stores and their clock: each action is done to both, and the answers are compared.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use poolqueue::backend::lifecycle::Event;
 use poolqueue::backend::{Backend, Batch, Change, Detail, EmbeddedOptions, ManualClock};
-use poolqueue::{Attempt, BackendError, JobId, Lease, Limits, Target, Timestamp};
+use poolqueue::{Attempt, BackendError, EventKind, JobId, Lease, Limits, Status, Target, Timestamp};
 use tokio::runtime::Runtime;
 
 use super::action::{Action, Asked, By, What};
-use super::side::{START, Side};
+use super::side::{Heard, START, Side};
 use crate::{Fixture, MemoryFixture};
 
 /// A store that answers later than this hangs.
@@ -28,6 +28,8 @@ pub(super) struct World<F> {
     fixture: F,
     /// `None` only while the stores are opened again.
     sides: Option<Sides>,
+    /// Which events happened to jobs of which statuses.
+    pub(super) transitions: BTreeSet<(Status, EventKind)>,
 }
 
 struct Sides {
@@ -50,6 +52,7 @@ impl<F: Fixture> World<F> {
             memory: MemoryFixture::new(),
             fixture: F::new(),
             sides: None,
+            transitions: BTreeSet::new(),
         };
         world.open();
         world
@@ -76,7 +79,14 @@ impl<F: Fixture> World<F> {
         }
         let Sides { memory, other } = self.sides();
         same("what the streams hold", &memory.slots(), &other.slots())?;
-        same("what an observer heard", &memory.heard(), &other.heard())
+        let heard = memory.heard();
+        same("what an observer heard", &heard, &other.heard())?;
+        for heard in heard {
+            if let Heard::Changed(_, event, from, ..) = heard {
+                self.transitions.insert((from, event));
+            }
+        }
+        Ok(())
     }
 
     /// Compares everything the stores hold.
