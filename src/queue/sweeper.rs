@@ -115,7 +115,8 @@ impl Sweep {
                 _ => stream.slots.beat_all(now),
             }
         }
-        let ended = self.streams.ended();
+        let mut ended = self.streams.ended();
+        ended.retain(|stream| !self.streams.forget(stream));
         if lost.is_empty() && ended.is_empty() {
             return;
         }

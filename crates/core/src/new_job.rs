@@ -186,7 +186,8 @@ impl NewJob {
         self
     }
 
-    /// Workers lost in a row while it ran after which the job is given up, at least 1. Default 3.
+    /// Workers lost in a row while it ran after which the job is given up, at least 1. Default 3. A job that one more
+    /// would end is claimed only while no other such job is held: with 1, that is so from the start.
     pub fn crash_limit(mut self, most: u32) -> Self {
         self.crash_limit = most;
         self

@@ -98,7 +98,7 @@ pub trait Txn {
     /// What the store reports.
     fn delete(&mut self, state: &JobState) -> Result<(), BackendError>;
 
-    /// Up to `limit` queues that have due jobs and are taken by `filter`, in ascending order of name,
+    /// Up to `limit` queues from which [`Txn::ready`] would return a job for `filter`, in ascending order of name,
     /// starting after `after` and going round once.
     ///
     /// # Errors

@@ -66,23 +66,25 @@ impl Txn for MemoryTxn<'_> {
         after: Option<&QueueName>,
         limit: usize,
     ) -> Result<Vec<QueueName>, BackendError> {
-        let ready = &self.data.indexes.ready;
-        let Some(named) = &filter.queues else {
-            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let later = ready.range::<QueueName, _>((start, Bound::Unbounded));
-            let earlier = after.map(|after| ready.range::<QueueName, _>(..=after));
-            let round = later.chain(earlier.into_iter().flatten());
-            return Ok(round.take(limit).map(|(queue, _)| queue.clone()).collect());
+        let mut names: Vec<QueueName> = match &filter.queues {
+            // A stream of one queue among thousands looks at its own only.
+            Some(named) => named.clone(),
+            None => self.data.indexes.ready.keys().cloned().collect(),
         };
-        // A stream of one queue among thousands looks at its own only.
-        let mut due: Vec<QueueName> =
-            named.iter().filter(|queue| ready.contains_key(*queue)).cloned().collect();
-        due.sort_unstable();
-        due.dedup();
-        let first = after.map_or(0, |after| due.partition_point(|queue| queue <= after));
-        due.rotate_left(first);
-        due.truncate(limit);
-        Ok(due)
+        names.sort_unstable();
+        names.dedup();
+        let first = after.map_or(0, |after| names.partition_point(|queue| queue <= after));
+        names.rotate_left(first);
+        let mut queues = Vec::new();
+        for queue in names {
+            if queues.len() >= limit {
+                break;
+            }
+            if !self.ready(&queue, filter, 1)?.is_empty() {
+                queues.push(queue);
+            }
+        }
+        Ok(queues)
     }
 
     fn ready(
