@@ -14,7 +14,7 @@ const CLAIMED: usize = 16;
 fn main() {
     let runtime = common::runtime();
     let quick = std::env::var_os("POOLQUEUE_QUICK").is_some();
-    let (few, many) = if quick { (5_000, 400_000) } else { (10_000, 1_000_000) };
+    let (few, many) = if quick { (10_000, 200_000) } else { (10_000, 1_000_000) };
     runtime.block_on(async {
         let small = Bench::new(Grouping::Grouped).await;
         common::fill(&small.queue, few).await;

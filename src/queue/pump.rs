@@ -42,6 +42,8 @@ pub(super) async fn run(backend: Arc<dyn Backend>, stream: Pumped, mut reopened:
         };
         match claimed {
             Ok(claims) => stream.mailbox.put(claims.into_iter().flatten(), &stream.slots),
+            // The queue was closed in this very moment, which is no error of the stream.
+            Err(_) if stream.stopped().is_cancelled() => break,
             Err(error) => {
                 stream.mailbox.fail(error);
                 tokio::select! {

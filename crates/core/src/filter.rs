@@ -172,7 +172,8 @@ impl Filter {
 /// How much of each job a query returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
-    /// Everything but the payload, the metadata, the last error and the output, which stay empty.
+    /// What the state holds. What the body and the outcome hold is left empty: payload, content type, metadata,
+    /// timeout, last error, output.
     State,
     /// Everything.
     Full,

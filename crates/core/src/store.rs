@@ -62,10 +62,10 @@ pub trait Txn {
     /// `Corrupted` when its record is damaged; the transaction can go on without it.
     fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError>;
 
-    /// The job with everything it carries, if there is one.
+    /// The job in this state with everything it carries. The caller has the state from this transaction.
     ///
     /// # Errors
-    /// As [`Txn::load`].
+    /// `Corrupted` when a part of it is damaged or missing; the transaction can go on without it.
     fn job(&mut self, state: &JobState) -> Result<Job, BackendError>;
 
     /// The next place in the order of enqueues. Never the same twice.
@@ -81,7 +81,8 @@ pub trait Txn {
     fn insert(&mut self, state: &JobState, body: &Body) -> Result<(), BackendError>;
 
     /// Stores a transition: the state, the last error and output if there are new ones, the history entry, and
-    /// every index and counter that changes with them. At most `history_max` entries are kept.
+    /// every index and counter that changes with them. At most `history_max` entries are kept. Steps that change
+    /// nothing ([`Transition::is_noop`]) never come here.
     ///
     /// # Errors
     /// What the store reports.

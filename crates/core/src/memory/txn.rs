@@ -17,6 +17,57 @@ impl<'a> MemoryTxn<'a> {
     pub(super) fn new(data: &'a mut Data, undo: &'a mut Vec<Undo>) -> Self {
         MemoryTxn { data, undo }
     }
+
+    /// The first `limit` of these queues that have something to offer.
+    fn that_offer<'q>(
+        &self,
+        queues: impl Iterator<Item = &'q QueueName>,
+        filter: &ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<QueueName>, BackendError> {
+        let mut found = Vec::new();
+        for queue in queues {
+            if found.len() >= limit {
+                break;
+            }
+            if !self.offer(queue, filter, 1)?.is_empty() {
+                found.push(queue.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Up to `limit` jobs of `queue` that may be claimed, in the order of claims.
+    fn offer(
+        &self,
+        queue: &QueueName,
+        filter: &ClaimFilter,
+        limit: usize,
+    ) -> Result<Vec<JobState>, BackendError> {
+        let indexes = &self.data.indexes;
+        let mut found = Vec::new();
+        let Some(places) = indexes.ready.get(queue).filter(|_| filter.takes_queue(queue)) else {
+            return Ok(found);
+        };
+        let mut suspect_allowed = indexes.held_suspects.is_empty();
+        for (_, _, _, id) in places {
+            if found.len() >= limit {
+                break;
+            }
+            let state = &self.data.row(*id)?.state;
+            if !filter.matches_within_queue(&state.labels.kind, &state.labels.tags) {
+                continue;
+            }
+            if state.is_suspect() {
+                if !suspect_allowed {
+                    continue;
+                }
+                suspect_allowed = false;
+            }
+            found.push(state.clone());
+        }
+        Ok(found)
+    }
 }
 
 impl Txn for MemoryTxn<'_> {
@@ -66,25 +117,21 @@ impl Txn for MemoryTxn<'_> {
         after: Option<&QueueName>,
         limit: usize,
     ) -> Result<Vec<QueueName>, BackendError> {
-        let mut names: Vec<QueueName> = match &filter.queues {
+        if let Some(named) = &filter.queues {
             // A stream of one queue among thousands looks at its own only.
-            Some(named) => named.clone(),
-            None => self.data.indexes.ready.keys().cloned().collect(),
-        };
-        names.sort_unstable();
-        names.dedup();
-        let first = after.map_or(0, |after| names.partition_point(|queue| queue <= after));
-        names.rotate_left(first);
-        let mut queues = Vec::new();
-        for queue in names {
-            if queues.len() >= limit {
-                break;
-            }
-            if !self.ready(&queue, filter, 1)?.is_empty() {
-                queues.push(queue);
-            }
+            let mut names: Vec<&QueueName> = named.iter().collect();
+            names.sort_unstable();
+            names.dedup();
+            let first = after.map_or(0, |after| names.partition_point(|queue| *queue <= after));
+            names.rotate_left(first);
+            return self.that_offer(names.into_iter(), filter, limit);
         }
-        Ok(queues)
+        let ready = &self.data.indexes.ready;
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let later = ready.range::<QueueName, _>((start, Bound::Unbounded));
+        let earlier = after.map(|after| ready.range::<QueueName, _>(..=after));
+        let round = later.chain(earlier.into_iter().flatten());
+        self.that_offer(round.map(|(queue, _)| queue), filter, limit)
     }
 
     fn ready(
@@ -93,29 +140,7 @@ impl Txn for MemoryTxn<'_> {
         filter: &ClaimFilter,
         limit: usize,
     ) -> Result<Vec<JobState>, BackendError> {
-        let indexes = &self.data.indexes;
-        let mut found = Vec::new();
-        let Some(places) = indexes.ready.get(queue).filter(|_| filter.takes_queue(queue)) else {
-            return Ok(found);
-        };
-        let mut suspect_allowed = indexes.held_suspects.is_empty();
-        for (_, _, _, id) in places {
-            if found.len() >= limit {
-                break;
-            }
-            let state = &self.data.row(*id)?.state;
-            if !filter.matches_within_queue(&state.labels.kind, &state.labels.tags) {
-                continue;
-            }
-            if state.is_suspect() {
-                if !suspect_allowed {
-                    continue;
-                }
-                suspect_allowed = false;
-            }
-            found.push(state.clone());
-        }
-        Ok(found)
+        self.offer(queue, filter, limit)
     }
 
     fn promote(&mut self, now: Timestamp, limit: usize) -> Result<usize, BackendError> {
