@@ -31,7 +31,7 @@ macro_rules! __for_each_behaviour {
                 lease_of_an_older_attempt_is_stale_whatever_the_status
                 lease_of_an_attempt_that_has_not_been_is_stale
                 worker_whose_job_was_claimed_again_is_refused
-                repeated_completion_of_the_same_lease_is_already_applied_and_the_first_output_stays
+                repeated_completion_is_already_applied_and_the_first_output_stays
                 what_was_reported_by_id_is_no_repetition_by_the_lease
                 completing_twice_by_id_is_illegal
                 every_verb_on_an_unknown_id_is_not_found
@@ -96,6 +96,8 @@ macro_rules! __for_each_behaviour {
                 claim_dropped_before_it_was_read_hands_its_jobs_back
                 claim_dropped_before_it_was_read_does_not_forget_crashes
                 raised_capacity_wakes_a_waiting_claim
+                claims_that_share_slots_do_not_overfill_them
+                closed_slots_get_nothing_although_a_claim_still_stands
                 claim_reaches_jobs_beyond_one_step_of_the_writer
                 observer_hears_of_every_transaction_in_order_and_before_its_answer
             }
@@ -117,6 +119,8 @@ macro_rules! __for_each_behaviour {
                 jobs_claimed_since_the_last_read_come_in_one_batch
                 stream_reads_as_a_stream_of_futures_too
                 dropped_read_loses_no_job
+                job_that_someone_else_answered_before_it_was_read_is_left_out
+                job_taken_away_before_it_was_read_comes_once_and_with_its_new_attempt
                 drained_stream_delivers_what_it_holds_and_ends
                 drained_stream_claims_no_more
                 closed_stream_hands_back_what_it_holds
@@ -224,6 +228,7 @@ macro_rules! __for_each_behaviour {
                 job_whose_worker_was_lost_too_often_is_dead
                 retry_forgets_the_crashes_of_a_dead_job
                 job_one_crash_below_its_limit_is_claimed_only_while_no_other_such_job_is_held
+                job_that_no_crash_is_forgiven_is_claimed_alone_from_the_start
                 held_suspect_keeps_others_from_waiting_streams_until_it_is_answered
                 bystanders_survive_a_job_that_kills_its_workers
             }
@@ -306,6 +311,7 @@ macro_rules! __for_each_behaviour {
                 waiting_job_survives_with_its_timer
                 random_work_survives_crashes
                 queue_that_was_only_dropped_may_be_opened_again
+                queue_dropped_with_its_streams_lets_go_of_the_store
                 failed_calls_leave_no_trace_behind
             }
             limits {
@@ -315,6 +321,8 @@ macro_rules! __for_each_behaviour {
                 tag_and_metadata_past_their_limits_are_too_large
                 names_at_their_longest_are_kept
                 batch_past_its_limit_is_too_large
+                actions_on_more_jobs_than_a_batch_go_in_several
+                rescue_of_more_jobs_than_a_batch_goes_in_several
                 endless_iterator_is_refused_at_the_limit
                 error_text_is_cut_and_its_control_characters_are_shown
                 every_message_is_cut

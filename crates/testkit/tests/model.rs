@@ -82,10 +82,10 @@ impl Faulty {
     fn spoil(&self, batch: &mut Batch) {
         for change in &mut batch.changes {
             match (self.fault, &mut change.event) {
-                (Fault::OutputLost, Event::Complete { output }) => {
-                    if self.completions.fetch_add(1, Ordering::SeqCst) % 2 == 1 {
-                        *output = Output::none();
-                    }
+                (Fault::OutputLost, Event::Complete { output })
+                    if self.completions.fetch_add(1, Ordering::SeqCst) % 2 == 1 =>
+                {
+                    *output = Output::none();
                 }
                 (Fault::FenceIgnored, _) => change.target = Target::Id(change.target.id()),
                 (Fault::GuardIgnored, _) => change.only_from = None,

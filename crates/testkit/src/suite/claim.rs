@@ -285,6 +285,38 @@ pub async fn raised_capacity_wakes_a_waiting_claim<F: Fixture>() {
     assert_eq!(ids(&soon(claim).await.unwrap()[0]), [nth_id(1)]);
 }
 
+pub async fn claims_that_share_slots_do_not_overfill_them<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    scene.add_all(plain_jobs(10)).await;
+    let slots = Slots::new(3);
+    let claims = || (0..3).map(|_| claim_of("w", &slots, ClaimFilter::default())).collect();
+    let one_call = soon(scene.backend.claim(claims())).await.unwrap();
+    assert_eq!(one_call.iter().map(Vec::len).sum::<usize>(), 3);
+    let mut calls: Vec<_> = (0..3).map(|_| scene.backend.claim(vec![waiting("w", &slots)])).collect();
+    for call in &mut calls {
+        assert!(begin(call).await.is_none());
+    }
+    scene.complete(one_call[0][0].lease(), ()).await.unwrap();
+    scene.settle().await;
+    assert_eq!(slots.held_count(), 3);
+    let stats = scene.stats(poolqueue::Select::new()).await.unwrap();
+    assert_eq!((stats.running, stats.completed), (3, 1));
+}
+
+pub async fn closed_slots_get_nothing_although_a_claim_still_stands<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    let slots = Slots::new(3);
+    let mut claim = scene.backend.claim(vec![waiting("w", &slots)]);
+    assert!(begin(&mut claim).await.is_none());
+    slots.close();
+    let id = scene.add(plain()).await;
+    slots.set_capacity(5);
+    scene.settle().await;
+    assert_eq!((slots.free(), slots.held_count()), (0, 0));
+    assert!(begin(&mut claim).await.is_none());
+    assert_eq!(ids(&scene.claim(1).await), [id], "it is left to others");
+}
+
 pub async fn claim_reaches_jobs_beyond_one_step_of_the_writer<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     scene.add_all(plain_jobs(6_000)).await;

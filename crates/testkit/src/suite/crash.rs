@@ -139,6 +139,17 @@ pub async fn job_one_crash_below_its_limit_is_claimed_only_while_no_other_such_j
     assert_eq!(last, suspects[1..], "an answered attempt clears the second of suspicion");
 }
 
+pub async fn job_that_no_crash_is_forgiven_is_claimed_alone_from_the_start<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    let brittle = scene.add_all((0..2).map(|_| plain().crash_limit(1))).await;
+    let other = scene.add(plain()).await;
+    assert_eq!(ids(&scene.claim(10).await), [brittle[0], other]);
+    scene.release(brittle[0]).await.unwrap();
+    assert_eq!(ids(&scene.claim(10).await), [brittle[0]]);
+    scene.complete(brittle[0], ()).await.unwrap();
+    assert_eq!(ids(&scene.claim(10).await), [brittle[1]]);
+}
+
 pub async fn held_suspect_keeps_others_from_waiting_streams_until_it_is_answered<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     let suspects = suspects(&scene, 2).await;

@@ -69,6 +69,38 @@ pub async fn batch_past_its_limit_is_too_large<F: Fixture>() {
     assert_eq!(scene.statuses(&ids).await, [Status::Running; 5]);
 }
 
+/// What the queue does on its own behalf is cut to the size of a batch, however small that is.
+pub async fn actions_on_more_jobs_than_a_batch_go_in_several<F: Fixture>() {
+    let scene = Scene::<F>::with_limits(|limits| limits.batch_jobs = 4).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.extend(scene.add_all(plain_jobs(4)).await);
+    }
+    let mut stream = scene.stream("w", 12).await;
+    next_jobs(&mut stream, 12).await;
+    stream.close().await.unwrap();
+    assert_eq!(scene.statuses(&ids).await, [Status::FailedRetry; 12]);
+    assert_eq!(scene.claim(12).await.len(), 12);
+    assert_eq!(scene.lose_worker("claimer").await.unwrap().changed.len(), 12);
+    assert_eq!(scene.cancel(Select::all()).await.unwrap().cancelled.len(), 12);
+    scene.advance(HOUR).await;
+    let retention = poolqueue::Retention::new().keep(Status::Stopped, SECOND);
+    assert_eq!(scene.retain(&retention).await.unwrap().len(), 12);
+}
+
+pub async fn rescue_of_more_jobs_than_a_batch_goes_in_several<F: Fixture>() {
+    if !F::DURABLE {
+        return;
+    }
+    let scene = Scene::<F>::with_limits(|limits| limits.batch_jobs = 4).await;
+    for _ in 0..3 {
+        scene.add_all(plain_jobs(4)).await;
+    }
+    assert_eq!(scene.claim(12).await.len(), 12);
+    let scene = scene.crash().await;
+    assert_eq!(scene.stats(Select::new()).await.unwrap().failed, 12);
+}
+
 pub async fn endless_iterator_is_refused_at_the_limit<F: Fixture>() {
     let scene = Scene::<F>::with_limits(|limits| limits.batch_jobs = 5).await;
     too_large(scene.enqueue_all(std::iter::repeat_with(plain)).await);

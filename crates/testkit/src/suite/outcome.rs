@@ -123,9 +123,7 @@ pub async fn worker_whose_job_was_claimed_again_is_refused<F: Fixture>() {
     assert_eq!(scene.job(first.id).await.output.as_deref(), Some(&b"second"[..]));
 }
 
-pub async fn repeated_completion_of_the_same_lease_is_already_applied_and_the_first_output_stays<
-    F: Fixture,
->() {
+pub async fn repeated_completion_is_already_applied_and_the_first_output_stays<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     let job = scene.bring(fresh(), Status::Running).await;
     scene.complete(job.lease(), b"first").await.unwrap();

@@ -1,5 +1,7 @@
 //! What a store that was closed and opened again still knows. Stores that keep nothing pass by having nothing to show.
 
+use std::sync::Arc;
+
 use poolqueue::backend::lifecycle::Event;
 use poolqueue::backend::{Batch, RecordPut};
 use poolqueue::{Backoff, Error, EventKind, Failure, Job, Query, Rejected, Select, Status};
@@ -354,6 +356,36 @@ pub async fn queue_that_was_only_dropped_may_be_opened_again<F: Fixture>() {
     let queue = poolqueue::PoolQueue::new(backend.clone()).await.unwrap();
     let scene = Scene { queue, backend, clock, options, fixture };
     assert_eq!(scene.job(job.id).await, job);
+}
+
+pub async fn queue_dropped_with_its_streams_lets_go_of_the_store<F: Fixture>() {
+    if !F::DURABLE {
+        return;
+    }
+    let scene = Scene::<F>::new().await;
+    let id = scene.add(plain()).await;
+    let mut stream = scene.stream("w", 1).await;
+    let batch = next(&mut stream).await;
+    let Scene { queue, backend, options, fixture, .. } = scene;
+    let gone = Arc::downgrade(&backend);
+    drop((queue, backend, batch));
+    drop(stream);
+    // The jobs are handed back in the background, and then the store is closed; until then it is taken.
+    let fixture = Arc::new(fixture);
+    let opening = async {
+        while gone.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        loop {
+            let (fixture, options) = (Arc::clone(&fixture), options.clone());
+            if let Ok(backend) = tokio::spawn(async move { fixture.open(options).await }).await {
+                return backend;
+            }
+        }
+    };
+    let backend = soon(opening).await;
+    let job = backend.get(vec![id]).await.unwrap().remove(0).unwrap();
+    assert_eq!((job.status, job.retry_count, job.crashes), (Status::FailedRetry, 1, 0));
 }
 
 pub async fn failed_calls_leave_no_trace_behind<F: Fixture>() {

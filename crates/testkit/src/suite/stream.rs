@@ -264,6 +264,33 @@ pub async fn dropped_read_loses_no_job<F: Fixture>() {
     assert_eq!(came, ids);
 }
 
+pub async fn job_that_someone_else_answered_before_it_was_read_is_left_out<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    let mut events = scene.events();
+    let ids = scene.add_all(plain_jobs(3)).await;
+    let mut stream = scene.stream("w", 3).await;
+    until_changed(&mut events, ids[2], EventKind::Claim).await;
+    scene.complete(ids[1], b"by someone else").await.unwrap();
+    let batch = next_jobs(&mut stream, 2).await;
+    assert_eq!(claimed_ids(&batch), [ids[0], ids[2]]);
+}
+
+pub async fn job_taken_away_before_it_was_read_comes_once_and_with_its_new_attempt<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    let mut events = scene.events();
+    let id = scene.add(plain()).await;
+    let mut stream = scene.stream("w", 3).await;
+    for _ in 0..4 {
+        until_changed(&mut events, id, EventKind::Claim).await;
+        scene.release(id).await.unwrap();
+    }
+    until_changed(&mut events, id, EventKind::Claim).await;
+    let batch = next(&mut stream).await;
+    assert_eq!((batch.len(), batch[0].id, batch[0].attempt.0), (1, id, 5));
+    scene.complete(&batch[0], ()).await.unwrap();
+    assert_eq!(stream.held(), 0);
+}
+
 pub async fn drained_stream_delivers_what_it_holds_and_ends<F: Fixture>() {
     let scene = Scene::<F>::new().await;
     let mut events = scene.events();
