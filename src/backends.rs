@@ -5,3 +5,7 @@ pub use poolqueue_core::memory::MemoryBackend;
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
 pub use poolqueue_redb::{RedbBackend, RedbOptions};
+
+#[cfg(feature = "sqlite")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
+pub use poolqueue_sqlite::{SqliteBackend, SqliteOptions};

@@ -75,6 +75,7 @@ async fn dropping_the_last_handle_closes_the_file() {
 #[tokio::test]
 async fn urls_that_name_no_store_say_what_to_do() {
     for (url, says) in [
+        #[cfg(not(feature = "sqlite"))]
         ("sqlite:jobs.db", "feature \"sqlite\""),
         ("postgres://localhost/jobs", "feature \"postgres\""),
         ("mongodb://localhost", "no store named"),
@@ -125,4 +126,19 @@ async fn every_call_after_close_says_closed() {
     closed(queue.stream("worker").open().await.unwrap_err());
     closed(queue.close().await.unwrap_err());
     assert!(!queue.health().is_ok());
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test]
+async fn an_sqlite_url_opens_an_sqlite_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("jobs.db").display());
+    for n in 1..=2 {
+        let queue = PoolQueue::open(&url).await.unwrap();
+        queue.enqueue(NewJob::new("kind", b"")).await.unwrap();
+        assert_eq!(queue.stats(Select::new()).await.unwrap().total, n);
+        assert_eq!(queue.health().engine, "sqlite");
+        queue.close().await.unwrap();
+    }
+    assert!(fs::read(dir.path().join("jobs.db")).unwrap().starts_with(b"SQLite format 3"));
 }

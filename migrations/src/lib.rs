@@ -1,9 +1,8 @@
 //! The schema steps of [poolqueue](https://docs.rs/poolqueue)'s SQL backends.
 //!
-//! **No SQL backend exists yet, so there are no steps here yet.** What is here is what a step is and how the
-//! ones that a database still needs are found. The steps will be files of this package, one folder for each
-//! engine (`sqlite/0001_….sql`, `postgres/0001_….sql`), and one list of [`Migration`]s for each folder. The
-//! default store, redb, has no SQL; the steps of its format are in `poolqueue-redb`.
+//! Each engine has a folder of steps (`sqlite/0001_….sql`) and a list of them ([`SQLITE`]). The default store,
+//! redb, has no SQL; the steps of its format are in `poolqueue-redb`. The names of tables, indexes and views
+//! begin with `{prefix}`, which [`Migration::with_prefix`] replaces.
 //!
 //! The rules of a step:
 //!
@@ -27,6 +26,17 @@ pub struct Migration {
     pub name: &'static str,
     /// The statements, without a transaction around them.
     pub sql: &'static str,
+}
+
+/// The steps of the SQLite schema.
+pub const SQLITE: &[Migration] =
+    &[Migration { version: 1, name: "jobs", sql: include_str!("../sqlite/0001_jobs.sql") }];
+
+impl Migration {
+    /// The statements for tables whose names begin with `prefix`, which must be letters, digits and `_`.
+    pub fn with_prefix(&self, prefix: &str) -> String {
+        self.sql.replace("{prefix}", prefix)
+    }
 }
 
 /// The steps that a database of `version` still needs, in the order in which they run.
@@ -64,6 +74,37 @@ impl Error for NewerSchema {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sha2::{Digest, Sha256};
+
+    /// SHA-256 of every step. A line is added with its step, and from its release on never changes.
+    const HASHES: &[(&str, u32, &str)] =
+        &[("sqlite", 1, "e49612ed5671af672b2f75dfcefd27458e57c7386ea79c704427304d41cc28ab")];
+
+    #[test]
+    fn released_steps_are_never_edited() {
+        let engines = [("sqlite", SQLITE)];
+        let steps = engines.iter().flat_map(|(engine, steps)| steps.iter().map(|step| (*engine, step)));
+        let found: Vec<(&str, u32, String)> = steps
+            .map(|(engine, step)| {
+                let hash = Sha256::digest(step.sql).iter().map(|byte| format!("{byte:02x}")).collect();
+                (engine, step.version, hash)
+            })
+            .collect();
+        let pinned: Vec<(&str, u32, String)> =
+            HASHES.iter().map(|(engine, version, hash)| (*engine, *version, (*hash).to_owned())).collect();
+        assert_eq!(found, pinned);
+    }
+
+    #[test]
+    fn steps_are_numbered_from_one_and_name_nothing_without_the_prefix() {
+        for (step, number) in SQLITE.iter().zip(1..) {
+            assert_eq!(step.version, number, "{}", step.name);
+            for line in step.sql.lines().filter(|line| line.starts_with("CREATE ")) {
+                assert!(line.contains(" {prefix}"), "{line}");
+            }
+            assert!(!step.with_prefix("p_").contains('{'));
+        }
+    }
 
     const STEPS: &[Migration] = &[
         Migration { version: 1, name: "jobs", sql: "CREATE TABLE jobs (id BLOB PRIMARY KEY) STRICT" },

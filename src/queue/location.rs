@@ -1,17 +1,14 @@
 //! What the text given to `open` names.
 
 use std::ffi::OsStr;
-use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(feature = "redb")]
-use poolqueue_core::BackendError;
 use poolqueue_core::memory::MemoryBackend;
 use poolqueue_core::{Backend, Invalid};
 
 use crate::Result;
 
-/// The schemes that have a store, in this build or with a feature.
+/// The schemes of stores that need a feature, and the feature.
 const FEATURES: [(&str, &str); 4] =
     [("redb", "redb"), ("sqlite", "sqlite"), ("postgres", "postgres"), ("postgresql", "postgres")];
 
@@ -20,11 +17,36 @@ pub(super) async fn open(location: &OsStr) -> Result<Arc<dyn Backend>> {
         Some((scheme, rest)) => (scheme, OsStr::new(rest)),
         None => ("redb", location),
     };
+    // Without a store on disk there is nothing to do with what follows.
+    let _ = rest;
     match scheme {
         "memory" => Ok(Arc::new(MemoryBackend::new()?)),
-        "redb" => open_redb(Path::new(rest)).await,
+        #[cfg(feature = "redb")]
+        "redb" => open_file(rest, crate::RedbBackend::open).await,
+        #[cfg(feature = "sqlite")]
+        "sqlite" => open_file(rest, crate::SqliteBackend::open).await,
         other => Err(unknown(other)),
     }
+}
+
+/// Opens a file on a thread that may block.
+#[cfg(any(feature = "redb", feature = "sqlite"))]
+async fn open_file<B: Backend>(
+    path: &OsStr,
+    open: impl FnOnce(std::path::PathBuf) -> std::result::Result<B, poolqueue_core::BackendError> + Send + 'static,
+) -> Result<Arc<dyn Backend>> {
+    use poolqueue_core::{BackendError, BackendErrorKind};
+    if path.is_empty() {
+        return Err(Invalid::new("url", "names no file").into());
+    }
+    let path = std::path::PathBuf::from(path);
+    let opening = tokio::runtime::Handle::try_current()
+        .map_err(|error| BackendError::from(Invalid::new("runtime", error.to_string())))?
+        .spawn_blocking(move || open(path));
+    let backend = opening.await.map_err(|error| {
+        BackendError::new(BackendErrorKind::Closed, "opening the store did not finish").with_source(error)
+    })??;
+    Ok(Arc::new(backend))
 }
 
 /// The scheme of a URL and what follows it. A single letter is a drive, not a scheme.
@@ -37,34 +59,13 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
 
 fn unknown(scheme: &str) -> crate::Error {
     let reason = match FEATURES.iter().find(|(known, _)| *known == scheme) {
-        Some((_, feature)) if cfg!(feature = "redb") && *feature != "redb" => {
-            format!("{scheme:?} needs the feature {feature:?}, which this version does not have yet")
+        Some((_, "postgres")) => {
+            format!("{scheme:?} needs the feature \"postgres\", which this version does not have yet")
         }
         Some((_, feature)) => format!("{scheme:?} needs the feature {feature:?} of the crate poolqueue"),
         None => format!("there is no store named {scheme:?}; a path with a colon in it is written redb:PATH"),
     };
     Invalid::new("url", reason).into()
-}
-
-#[cfg(feature = "redb")]
-async fn open_redb(path: &Path) -> Result<Arc<dyn Backend>> {
-    if path.as_os_str().is_empty() {
-        return Err(Invalid::new("url", "names no file").into());
-    }
-    let path = path.to_owned();
-    let opening = tokio::runtime::Handle::try_current()
-        .map_err(|error| BackendError::from(Invalid::new("runtime", error.to_string())))?
-        .spawn_blocking(move || crate::RedbBackend::open(path));
-    let backend = opening.await.map_err(|error| {
-        BackendError::new(crate::BackendErrorKind::Closed, "opening the store did not finish")
-            .with_source(error)
-    })??;
-    Ok(Arc::new(backend))
-}
-
-#[cfg(not(feature = "redb"))]
-async fn open_redb(_path: &Path) -> Result<Arc<dyn Backend>> {
-    Err(unknown("redb"))
 }
 
 #[cfg(test)]

@@ -10,19 +10,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poolqueue_core::memory::{MemoryBackend, MemoryStore};
-use poolqueue_core::{Backend, Clock, EmbeddedOptions, JobId, Snapshot, SystemClock, Timestamp};
+use poolqueue_core::{
+    Backend, BackendError, Clock, EmbeddedOptions, JobId, Snapshot, SystemClock, Timestamp,
+};
 
 /// What went wrong in a stress program.
 pub type StressError = Box<dyn std::error::Error + Send + Sync>;
 
 /// For each id, whether the index in memory lists the job as ready (now or later), and as held.
-pub type Membership<'a> = &'a dyn Fn(&[JobId]) -> Vec<(bool, bool)>;
+pub type Membership<'a> = &'a dyn Fn(&[JobId]) -> Result<Vec<(bool, bool)>, BackendError>;
 
 /// The arguments of both programs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Arguments {
-    /// Which store: `redb` or `memory`.
+    /// Which store: `redb`, `memory` or, with its feature, `sqlite`.
     pub backend: String,
     /// Where it is.
     pub path: PathBuf,
@@ -68,7 +70,7 @@ impl Arguments {
             }
         }
         if parsed.backend.is_empty() {
-            return Err("--backend is missing: redb or memory".into());
+            return Err("--backend is missing: redb, sqlite or memory".into());
         }
         Ok(parsed)
     }
@@ -93,6 +95,11 @@ impl Arguments {
                 let options = poolqueue_redb::RedbOptions::default();
                 Ok(Arc::new(poolqueue_redb::RedbBackend::open_with(&self.path, options, self.options())?))
             }
+            #[cfg(feature = "sqlite")]
+            "sqlite" => {
+                let options = poolqueue_sqlite::SqliteOptions::default();
+                Ok(Arc::new(poolqueue_sqlite::SqliteBackend::open_with(&self.path, options, self.options())?))
+            }
             other => Err(no_such_backend(other)),
         }
     }
@@ -109,19 +116,33 @@ impl Arguments {
         match self.backend.as_str() {
             "memory" => {
                 let store = MemoryStore::default();
-                read(&store.reader().snapshot()?, &|ids| store.membership(ids))
+                read(&store.reader().snapshot()?, &|ids| Ok(store.membership(ids)))
             }
             #[cfg(feature = "redb")]
             "redb" => {
-                // Opening makes a missing file; a dump of what is not there is a mistake.
-                std::fs::metadata(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
+                self.must_exist()?;
                 let options = poolqueue_redb::RedbOptions::default();
                 let mut store = poolqueue_redb::RedbStore::open(&self.path, options)?;
+                read(&store.reader().snapshot()?, &|ids| Ok(store.membership(ids)))?;
+                Ok(store.close()?)
+            }
+            #[cfg(feature = "sqlite")]
+            "sqlite" => {
+                self.must_exist()?;
+                let options = poolqueue_sqlite::SqliteOptions::default();
+                let mut store = poolqueue_sqlite::SqliteStore::open(&self.path, options)?;
                 read(&store.reader().snapshot()?, &|ids| store.membership(ids))?;
                 Ok(store.close()?)
             }
             other => Err(no_such_backend(other)),
         }
+    }
+
+    /// Opening makes a missing file; a dump of what is not there is a mistake.
+    #[cfg(any(feature = "redb", feature = "sqlite"))]
+    fn must_exist(&self) -> Result<(), StressError> {
+        std::fs::metadata(&self.path).map_err(|error| format!("{}: {error}", self.path.display()))?;
+        Ok(())
     }
 }
 
@@ -133,7 +154,7 @@ where
 }
 
 fn no_such_backend(name: &str) -> StressError {
-    format!("there is no backend {name:?} in this build; redb and memory are").into()
+    format!("there is no backend {name:?} in this build").into()
 }
 
 /// The machine's clock and as many microseconds as a file says. A file that cannot be read counts as 0.

@@ -28,7 +28,7 @@ fn dump(store: &dyn Snapshot, membership: Membership<'_>) -> Result<(), StressEr
         let query = Query { filter: Filter::everything(), after, limit: PAGE, detail: Detail::Full };
         let page = store.select(&query)?;
         let ids: Vec<JobId> = page.jobs.iter().map(|job| job.id).collect();
-        for (job, (ready, held)) in page.jobs.iter().zip(membership(&ids)) {
+        for (job, (ready, held)) in page.jobs.iter().zip(membership(&ids)?) {
             writeln!(
                 out,
                 "{} {} {} {} {:016x} {} {}",

@@ -1,0 +1,157 @@
+//! Opening the file: what is at the path, is it ours, is it free.
+
+use std::fs;
+use std::io;
+
+use poolqueue_core::{BackendError, BackendErrorKind};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::create;
+use crate::lock::{self, Lock};
+use crate::options::SqliteOptions;
+use crate::schema::{self, Owner};
+use crate::settings::{self, Role};
+use crate::site::Site;
+use crate::sql::Sql;
+
+/// A database that is ours, open for writing.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) conn: Connection,
+    pub(crate) lock: Lock,
+}
+
+/// Opens the store at the path; makes one first when there is none.
+pub(crate) fn open_or_create(
+    site: &Site,
+    options: &SqliteOptions,
+    sql: &Sql,
+) -> Result<Opened, BackendError> {
+    settings::check_version(site)?;
+    match fs::metadata(site.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if fs::symlink_metadata(site.path()).is_ok() {
+                return Err(site.io("open it: it is a link to nothing", error));
+            }
+            let lock = lock::take(site)?;
+            create::create(site, options, sql)?;
+            open_locked(site, options, sql, lock)
+        }
+        _ => open_existing(site, options, sql),
+    }
+}
+
+/// Opens the store at the path, which must exist.
+pub(crate) fn open_existing(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Opened, BackendError> {
+    let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
+    if metadata.is_dir() {
+        return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
+    }
+    if !metadata.is_file() {
+        return Err(site.error(BackendErrorKind::Invalid, "is not a regular file"));
+    }
+    if metadata.len() == 0 {
+        return Err(site.corrupted("is empty: an empty file is not a queue, and was not made one"));
+    }
+    // Before the lock, so that nothing is left beside a file that is not ours.
+    drop(identified(site, options, sql)?);
+    let lock = lock::take(site)?;
+    open_locked(site, options, sql, lock)
+}
+
+fn open_locked(site: &Site, options: &SqliteOptions, sql: &Sql, lock: Lock) -> Result<Opened, BackendError> {
+    let mut conn = identified(site, options, sql)?;
+    settings::apply(&conn, Role::Writer, site, options)?;
+    schema::migrate(&mut conn, poolqueue_migrations::SQLITE, sql, site)?;
+    grow_wal(&conn, site, options, sql)?;
+    Ok(Opened { conn, lock })
+}
+
+/// A connection to a file that is ours, or may become ours.
+fn identified(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Connection, BackendError> {
+    let conn = connect(site, Role::Writer)?;
+    conn.busy_timeout(options.busy_timeout).map_err(|error| site.engine("set busy_timeout", error))?;
+    let read_only = conn.is_readonly(rusqlite::MAIN_DB).map_err(|error| site.engine("look at it", error))?;
+    if read_only {
+        let what = "cannot open it for reading and writing: it may only be read";
+        return Err(site.error(BackendErrorKind::Io, what));
+    }
+    let tables: rusqlite::Result<i64> =
+        conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+    if let Err(error) = tables {
+        if error.sqlite_error_code() == Some(rusqlite::ErrorCode::NotADatabase) {
+            let what = "is not a SQLite file; it was not changed";
+            return Err(site.error(BackendErrorKind::Invalid, what).with_source(error));
+        }
+        return Err(site.engine("read it", error));
+    }
+    check_length(&conn, site)?;
+    let owner = schema::owner(&conn, poolqueue_migrations::SQLITE, sql, site)?;
+    if owner == Owner::Foreign && !options.share_with_application {
+        let what = format!(
+            "is a SQLite file without tables named {}…: another program's; \
+             SqliteOptions::share_with_application(true) adds them to it",
+            sql.prefix
+        );
+        return Err(site.error(BackendErrorKind::Invalid, what));
+    }
+    Ok(conn)
+}
+
+/// Refuses a file that ends before its last page. While the log holds pages, the file may be shorter.
+fn check_length(conn: &Connection, site: &Site) -> Result<(), BackendError> {
+    let engine = |error| site.engine("read it", error);
+    let length = |path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(engine)?;
+    let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(engine)?;
+    let (expected, found) = (pages.saturating_mul(page), length(site.path().to_owned()));
+    if length(site.beside("-wal")) == 0 && u64::try_from(expected).is_ok_and(|expected| found < expected) {
+        return Err(site.corrupted(format_args!("is cut short: it has {found} of {expected} bytes")));
+    }
+    Ok(())
+}
+
+/// A connection without settings.
+pub(crate) fn connect(site: &Site, role: Role) -> Result<Connection, BackendError> {
+    let access = match role {
+        Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    Connection::open_with_flags(site.path(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| site.engine("open it", error))
+}
+
+/// A connection for a reader.
+pub(crate) fn connect_reader(site: &Site, options: &SqliteOptions) -> Result<Connection, BackendError> {
+    let conn = connect(site, Role::Reader)?;
+    settings::apply(&conn, Role::Reader, site, options)?;
+    Ok(conn)
+}
+
+/// Fills the write-ahead log with what is rolled back at once: the log has its length from then on, and the
+/// database is as it was.
+fn grow_wal(conn: &Connection, site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
+    let length = fs::metadata(site.beside("-wal")).map_or(0, |metadata| metadata.len());
+    let wanted = options.wal_grow_bytes.min(512 << 20);
+    if wanted == 0 || length >= wanted as u64 {
+        return Ok(());
+    }
+    // A small cache makes SQLite write pages to the log before the commit that never comes.
+    let grow = format!(
+        "PRAGMA cache_size = 16;
+         BEGIN IMMEDIATE;
+         CREATE TABLE {prefix}grow (filler BLOB);
+         INSERT INTO {prefix}grow VALUES (zeroblob({wanted}));
+         ROLLBACK;
+         PRAGMA cache_size = {cache};",
+        prefix = sql.prefix,
+        cache = settings::cache_setting(Role::Writer, options),
+    );
+    conn.execute_batch(&grow).map_err(|error| {
+        if !conn.is_autocommit() {
+            // Its error would be that of the statement before it.
+            let _ = conn.execute_batch("ROLLBACK");
+        }
+        site.engine("grow the write-ahead log", error)
+    })
+}

@@ -1,0 +1,40 @@
+//! A store of [poolqueue](https://docs.rs/poolqueue) in one [SQLite](https://sqlite.org) file, which any SQL tool
+//! can read.
+//!
+//! Applications use the crate `poolqueue`; this one is what stands behind its feature `sqlite`. [`SqliteStore`] is
+//! the store, [`SqliteOptions`] its settings, [`SqliteBackend`] the backend made of them.
+//!
+//! Nothing about jobs is kept in memory: every question is answered by a statement that an index serves, so
+//! that other connections may write to the same file.
+//!
+//! - `sql` lists the statements, `schema` brings the tables to the version they are written for; the tables
+//!   themselves are in `poolqueue-migrations`.
+//! - `codec` turns jobs into rows and back; each row carries a checksum.
+//! - `settings` proves what a connection is set to; `database`, `create` and `lock` open and make files.
+//! - `txn` is one transaction; `reader` and `verify` read committed data from any thread.
+//!
+//! # The tables
+//!
+//! They are made by the steps in [`poolqueue_migrations::SQLITE`]; `SELECT * FROM poolqueue_jobs_readable` shows the
+//! jobs with their ids and times in words. A row that was changed by hand is reported as damaged, by id.
+
+mod backend;
+mod codec;
+mod create;
+mod database;
+mod lock;
+mod options;
+mod reader;
+mod schema;
+mod settings;
+mod shared;
+mod site;
+mod sql;
+mod store;
+mod txn;
+mod verify;
+
+pub use backend::SqliteBackend;
+pub use options::SqliteOptions;
+pub use reader::{SqliteReader, SqliteSnapshot};
+pub use store::SqliteStore;

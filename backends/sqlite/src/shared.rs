@@ -1,0 +1,139 @@
+//! What the writer and the readers share: the statements, the readers' connections, and what is known of damage.
+
+use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use poolqueue_core::{BackendError, BackendErrorKind, Health, Verification};
+use rusqlite::Connection;
+
+use crate::database;
+use crate::options::SqliteOptions;
+use crate::site::Site;
+use crate::sql::Sql;
+
+/// When an answered call is durable, in this engine's words.
+const DURABILITY: &str = "WAL, synchronous=FULL: synced before it is answered";
+
+/// See the module. Readers hold it; connections come and go with closing and reopening.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    site: Site,
+    options: SqliteOptions,
+    sql: Sql,
+    pool: Mutex<Pool>,
+    condition: Mutex<Condition>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Whether the store is open.
+    open: bool,
+    /// How often it was opened: a connection of an earlier time is not used again.
+    generation: u64,
+    idle: Vec<Connection>,
+}
+
+#[derive(Debug, Default)]
+struct Condition {
+    verification: Verification,
+    damage: Option<String>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What the locks protect is whole at every step, also when the thread that held one panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(site: Site, options: SqliteOptions, sql: Sql) -> Self {
+        Shared { site, options, sql, pool: Mutex::default(), condition: Mutex::default() }
+    }
+
+    pub(crate) fn site(&self) -> &Site {
+        &self.site
+    }
+
+    pub(crate) fn options(&self) -> &SqliteOptions {
+        &self.options
+    }
+
+    pub(crate) fn sql(&self) -> &Sql {
+        &self.sql
+    }
+
+    /// The store is open: readers may come.
+    pub(crate) fn install(&self) {
+        let mut pool = lock(&self.pool);
+        pool.open = true;
+        pool.generation += 1;
+        pool.idle.clear();
+        *lock(&self.condition) = Condition::default();
+    }
+
+    /// The store is closed: readers are refused, and idle connections end.
+    pub(crate) fn remove(&self) {
+        let mut pool = lock(&self.pool);
+        pool.open = false;
+        pool.idle.clear();
+    }
+
+    /// A connection for a reader, and when the store was opened.
+    pub(crate) fn borrow(&self) -> Result<(Connection, u64), BackendError> {
+        let generation = {
+            let mut pool = lock(&self.pool);
+            if !pool.open {
+                return Err(BackendError::closed());
+            }
+            if let Some(conn) = pool.idle.pop() {
+                return Ok((conn, pool.generation));
+            }
+            pool.generation
+        };
+        Ok((database::connect_reader(&self.site, &self.options)?, generation))
+    }
+
+    /// Keeps a reader's connection for the next one, if it is wanted.
+    pub(crate) fn give_back(&self, conn: Connection, generation: u64) {
+        let mut pool = lock(&self.pool);
+        if pool.open && pool.generation == generation && pool.idle.len() < self.options.idle_readers {
+            pool.idle.push(conn);
+        }
+    }
+
+    /// Remembers damage for [`health`](Self::health), and hands the error on.
+    pub(crate) fn noted<T>(&self, result: Result<T, BackendError>) -> Result<T, BackendError> {
+        if let Err(error) = &result {
+            self.note(error);
+        }
+        result
+    }
+
+    /// Remembers damage. The first one stays.
+    pub(crate) fn note(&self, error: &BackendError) {
+        if error.kind() == BackendErrorKind::Corrupted {
+            let mut condition = lock(&self.condition);
+            condition.verification = Verification::Damaged;
+            condition.damage.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    /// Every row was read, and fits.
+    pub(crate) fn note_verified(&self) {
+        let mut condition = lock(&self.condition);
+        if condition.verification != Verification::Damaged {
+            condition.verification = Verification::Verified;
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let condition = lock(&self.condition);
+        let length = |path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let mut health = Health::default();
+        health.verification = condition.verification;
+        health.damage = condition.damage.clone();
+        health.file_bytes =
+            length(self.site.path().to_owned()).saturating_add(length(self.site.beside("-wal")));
+        health.durability = DURABILITY;
+        health
+    }
+}
