@@ -1,7 +1,7 @@
 //! Durable enqueues and a drain over this store, beside a raw log: rounds take turns, medians are compared. Not run
 //! in CI: the figures are of the machine.
 //!
-//! `cargo run --release -p poolqueue-sqlite --example rates -- [jobs] [rounds]`
+//! `cargo run --release -p poolqueue-sqlite --example rates_sqlite -- [jobs] [rounds]`
 
 use std::fs::OpenOptions;
 use std::io::Write;

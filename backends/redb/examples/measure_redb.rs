@@ -1,6 +1,6 @@
 //! Fills a store with waiting jobs and measures what they cost. Not run in CI: the figures are of the machine.
 //!
-//! `cargo run --release -p poolqueue-redb --example measure -- [jobs] [directory]`
+//! `cargo run --release -p poolqueue-redb --example measure_redb -- [jobs] [directory]`
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
