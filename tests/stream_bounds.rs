@@ -11,10 +11,10 @@ use poolqueue::{BackendErrorKind, Error, EventKind, JobEvent, Select, Status};
 #[tokio::test]
 async fn error_behind_jobs_is_delivered_after_them() {
     let scene = Scene::new().await;
-    let id = scene.add(job()).await;
     let mut stream = scene.stream("w", 2).await;
     scene.script.claims(1).await;
     scene.script.fail_next_claim(BackendErrorKind::Io);
+    let id = scene.add(job()).await;
     scene.script.claims(2).await;
     assert_eq!(next(&mut stream).await[0].id, id);
     let error = soon(stream.next()).await.unwrap().unwrap_err();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use poolqueue::backend::{
     Backend, Batch, BoxFuture, Capabilities, Claim, Counts, EmbeddedOptions, Filter, Health, ManualClock,
-    Observer, Page, Query, Receipt, Verified, lifecycle::Event,
+    Observer, Page, Query, Receipt, Verified,
 };
 use poolqueue::{
     BackendError, BackendErrorKind, Builder, ClaimedJob, HistoryEntry, Job, JobId, JobStream, Lease,
@@ -240,20 +240,10 @@ impl Scene {
     pub fn sweep(&self) {
         self.clock.advance(SWEEP);
     }
-
-    /// Returns when the writer has done what it was asked for before.
-    pub async fn settle(&self) {
-        self.backend.commit(Batch::default()).await.unwrap();
-    }
 }
 
 pub fn job() -> NewJob {
     NewJob::new("kind", b"")
-}
-
-/// An event that takes a job away from whoever holds it.
-pub fn lose() -> Event {
-    Event::LoseWorker
 }
 
 /// The next batch of a stream that has not ended.

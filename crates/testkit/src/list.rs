@@ -302,6 +302,7 @@ macro_rules! __for_each_behaviour {
                 released_job_has_its_place_after_a_restart
                 delayed_job_becomes_due_while_the_store_is_closed
                 being_due_survives_a_clock_that_went_back
+                job_handed_back_by_a_clock_that_went_back_stays_due
                 deadline_passes_while_the_store_is_closed
                 paused_job_remembers_its_status
                 unique_keys_survive

@@ -218,6 +218,23 @@ pub async fn being_due_survives_a_clock_that_went_back<F: Fixture>() {
     assert_eq!(ids(&scene.claim(10).await), [at_once, delayed]);
 }
 
+pub async fn job_handed_back_by_a_clock_that_went_back_stays_due<F: Fixture>() {
+    if !F::DURABLE {
+        return;
+    }
+    let scene = Scene::<F>::new().await;
+    let ids_added = scene.add_all((0..3).map(|_| plain().run_after(SECOND))).await;
+    scene.advance(SECOND).await;
+    scene.clock.jump(START.minus(24 * HOUR));
+    let scene = scene.restart().await;
+    let claimed = scene.claim(2).await;
+    scene.release(claimed[0].lease()).await.unwrap();
+    scene.lose_worker("claimer").await.unwrap();
+    scene.pause(ids_added[2]).await.unwrap();
+    scene.resume(ids_added[2]).await.unwrap();
+    assert_eq!(ids(&scene.claim(10).await), ids_added);
+}
+
 pub async fn deadline_passes_while_the_store_is_closed<F: Fixture>() {
     if !F::DURABLE {
         return;

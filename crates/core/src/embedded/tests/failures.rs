@@ -230,10 +230,6 @@ async fn nobody_waits_for_a_writer_that_broke() {
 async fn panic_in_a_transaction_ends_the_handle_and_answers_everyone() {
     let rig = Rig::new();
     let claimed = rig.stand(any(&Slots::new(1))).await;
-    rig.faults.shut_gate();
-    let first = rig.ask(change(id(9), E::Cancel)).await;
-    drop(first);
-    rig.faults.open_gate();
     rig.faults.panic_inside_next();
     let error = soon(rig.backend.commit(add_plain([1]))).await.unwrap_err();
     assert_eq!((error.kind(), error.applied()), (BackendErrorKind::Corrupted, Applied::No));
