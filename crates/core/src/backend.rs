@@ -171,6 +171,10 @@ pub struct Committed<'a> {
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A transaction was committed.
     fn committed(&self, what: Committed<'_>);
+
+    /// Another handle of the same store, or a transaction of the application's, committed something. What is not
+    /// told. The default does nothing.
+    fn elsewhere(&self) {}
 }
 
 /// What a backend can do, and the settings a queue has to know of.
@@ -181,7 +185,8 @@ pub struct Capabilities {
     pub engine: &'static str,
     /// Whether an answered transaction survives the end of the process.
     pub durable: bool,
-    /// Whether this handle is the only one that can have claimed jobs: what is held when it opens is lost.
+    /// Whether this handle is the only one that can have claimed jobs: what is held when it opens is lost. Where it is
+    /// not, the backend itself finds out whose holders are gone, before it answers the first batch.
     pub exclusive: bool,
     /// What may be stored.
     pub limits: Limits,

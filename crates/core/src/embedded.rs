@@ -1,6 +1,7 @@
 //! A [`Backend`] of any [`Store`]: one writer thread, group commit, answers after the commit.
 
 mod apply;
+mod elsewhere;
 mod inbox;
 mod standing;
 mod writer;
@@ -20,11 +21,14 @@ use crate::lifecycle::Event;
 use crate::new_job::{Refused, representable};
 use crate::{
     Applied, Backend, BackendError, BackendErrorKind, Batch, Capabilities, Claim, Counts, Filter, Health,
-    HistoryEntry, Job, JobId, Lease, Page, Query, Reader, Receipt, Snapshot, Store, Verified, Wake,
+    HistoryEntry, Job, JobId, JobIds, Lease, Page, Query, Reader, Receipt, Snapshot, Store, Verified, Wake,
 };
 use crate::{Clock, Limits, SystemClock};
+use elsewhere::Pending;
 use inbox::{Command, Inbox};
 use writer::Writer;
+
+pub use elsewhere::{Staged, Work};
 
 /// The longest key of a record, in bytes.
 const RECORD_KEY_BYTES_MAX: usize = 256;
@@ -124,6 +128,9 @@ pub struct Embedded<S: Store> {
     reader: S::Reader,
     capabilities: Capabilities,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// For jobs that are enqueued in the application's transactions.
+    ids: JobIds,
+    pending: Arc<Pending>,
 }
 
 impl<S: Store> Embedded<S> {
@@ -145,7 +152,9 @@ impl<S: Store> Embedded<S> {
         let sleeper: Arc<dyn Wake> = inbox.clone();
         capabilities.clock.subscribe(Arc::downgrade(&sleeper));
         let reader = store.reader();
-        let writer = Writer::new(store, capabilities.clone(), options, Arc::clone(&inbox));
+        let pending = Arc::<Pending>::default();
+        let writer =
+            Writer::new(store, capabilities.clone(), options, Arc::clone(&inbox), Arc::clone(&pending));
         let thread = std::thread::Builder::new()
             .name(format!("poolqueue-{}", capabilities.engine))
             .spawn(move || writer.run())
@@ -153,7 +162,8 @@ impl<S: Store> Embedded<S> {
                 BackendError::new(BackendErrorKind::Io, "the writer thread could not be started")
                     .with_source(error)
             })?;
-        Ok(Embedded { inbox, reader, capabilities, writer: Mutex::new(Some(thread)) })
+        let writer = Mutex::new(Some(thread));
+        Ok(Embedded { inbox, reader, capabilities, writer, ids: JobIds::default(), pending })
     }
 
     /// Reads from a snapshot on a thread that may block.

@@ -1,8 +1,12 @@
+mod call;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{Attempt, EventKind, JobId, Status};
+
+pub use call::{Error, ErrorKind};
 
 /// The job said no: the store is fine, and this job is as it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -37,8 +37,8 @@ pub use backend::{
 pub use backoff::Backoff;
 pub use batch::{Batch, Change, Delete, Insert, Receipt, RecordConflict, RecordPut, Start, Target};
 pub use clock::{Clock, ManualClock, SystemClock, Wake};
-pub use embedded::{Embedded, EmbeddedOptions, Profile, WriterOptions};
-pub use error::{Applied, BackendError, BackendErrorKind, Invalid, Rejected};
+pub use embedded::{Embedded, EmbeddedOptions, Profile, Staged, Work, WriterOptions};
+pub use error::{Applied, BackendError, BackendErrorKind, Error, ErrorKind, Invalid, Rejected};
 pub use filter::{ClaimFilter, Counts, Cursor, Detail, Filter, Page, Query, TagFilter, Tags};
 pub use id::{Attempt, JobId, JobIds, Lease};
 pub use job::{Body, ContentType, Failure, FailureKind, HistoryEntry, Job, Labels, LastError, Output};
@@ -47,5 +47,5 @@ pub use names::{AssigneeId, Kind, Priority, QueueName, Tag, TagSet, UniqueKey};
 pub use new_job::{NewJob, Refused};
 pub use slots::Slots;
 pub use status::{EventKind, Phase, Status, StatusSet};
-pub use store::{Reader, Snapshot, Store, Txn, Verdict};
+pub use store::{Attention, Elsewhere, Reader, Snapshot, Store, Txn, Verdict};
 pub use time::Timestamp;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::backend::{Health, Verified};
 use crate::lifecycle::{JobState, Transition};
 use crate::{
@@ -12,6 +14,36 @@ pub enum Verdict {
     Commit,
     /// Leave everything as it was.
     Rollback,
+}
+
+/// What the writer is about while it waits for work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attention {
+    /// Claims stand: someone waits for jobs.
+    pub waiting: bool,
+    /// Claimed jobs are held.
+    pub holding: bool,
+    /// Changes were made in transactions of the application's that have not been seen to end.
+    pub pending: bool,
+}
+
+/// What was committed otherwise than by [`Store::transact`] of this handle: by another handle of the same store, or
+/// by a transaction of the application's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Elsewhere {
+    /// Whether anything was: jobs may have become due, and times set.
+    pub changed: bool,
+    /// The changes of [`Embedded::enqueue_in`](crate::Embedded::enqueue_in) and
+    /// [`Embedded::complete_in`](crate::Embedded::complete_in) that were committed, by their numbers.
+    pub applied: Vec<u64>,
+    /// Jobs held by this handle of which another handle has made a step.
+    pub touched: Vec<JobId>,
+    /// Whether this handle was taken for dead: it cannot know which of the jobs it holds are still its own.
+    pub forgotten: bool,
+    /// Jobs held by handles that are gone.
+    pub orphaned: Vec<Lease>,
 }
 
 /// What a store inside the process provides. Synchronous; owned by one writer thread.
@@ -39,6 +71,28 @@ pub trait Store: Send + 'static {
     /// A reader of committed data.
     fn reader(&self) -> Self::Reader;
 
+    /// How long the writer may sleep before it asks [`Store::stirred`]; `None` for as long as it likes. The default
+    /// is `None`: nobody else writes.
+    fn watch(&self, attention: Attention) -> Option<Duration> {
+        let _ = attention;
+        None
+    }
+
+    /// Whether [`Txn::elsewhere`] may have something to tell in a transaction that began now. Asked between
+    /// transactions, often, and so cheap. The default is no.
+    fn stirred(&mut self, attention: Attention) -> bool {
+        let _ = attention;
+        false
+    }
+
+    /// The jobs held by claims of this handle. The default is all that are held.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn held_here(&mut self) -> Result<Vec<Lease>, BackendError> {
+        self.reader().snapshot()?.held()
+    }
+
     /// Opens the store again in place after an error ended it. Readers made before keep working afterwards.
     ///
     /// # Errors
@@ -56,6 +110,25 @@ pub trait Store: Send + 'static {
 ///
 /// Later calls see what earlier ones did.
 pub trait Txn {
+    /// What was committed elsewhere since this was last asked in a transaction that was committed, or rolled back
+    /// without an error. The writer asks first of all. The default is nothing.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn elsewhere(&mut self) -> Result<Elsewhere, BackendError> {
+        Ok(Elsewhere::default())
+    }
+
+    /// Brings what the store keeps in memory up to date with one of the changes that [`Txn::elsewhere`] said were
+    /// applied: they are stored already. `before` is `None` for a new job. The default does nothing.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn adopt(&mut self, before: Option<&JobState>, after: &JobState) -> Result<(), BackendError> {
+        let _ = (before, after);
+        Ok(())
+    }
+
     /// The job, if there is one.
     ///
     /// # Errors

@@ -37,6 +37,12 @@ impl Done {
         })
     }
 
+    /// Adds what was done before and elsewhere.
+    pub(super) fn absorb(&mut self, other: &Done) {
+        self.inserted.extend_from_slice(&other.inserted);
+        self.transitions.extend_from_slice(&other.transitions);
+    }
+
     fn lengths(&self) -> [usize; 3] {
         [self.inserted.len(), self.transitions.len(), self.deleted.len()]
     }

@@ -79,6 +79,8 @@ struct State {
     commands: VecDeque<Queued>,
     /// Something other than a command wants the writer's attention: a clock or a capacity changed.
     woken: bool,
+    /// Something may have been committed elsewhere.
+    look: bool,
     /// How many commands the sleeping writer waits for; `None` while it works.
     wanted: Option<usize>,
     /// Why nothing is written any more: every command that writes is refused with it.
@@ -99,6 +101,15 @@ pub(super) struct Taken {
     pub(super) commands: Vec<Command>,
     /// Whether a clock or a capacity changed.
     pub(super) woken: bool,
+    /// Whether something may have been committed elsewhere.
+    pub(super) look: bool,
+}
+
+impl Taken {
+    /// Whether the writer found nothing: it slept to the end.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.commands.is_empty() && !self.woken && !self.look
+    }
 }
 
 /// How long the writer may sleep.
@@ -173,6 +184,7 @@ impl Inbox {
             state = self.linger(state, span, wanted.min(commands));
         }
         let woken = std::mem::take(&mut state.woken);
+        let look = std::mem::take(&mut state.look);
         let mut taken = Vec::with_capacity(state.commands.len().min(commands));
         let mut size = 0;
         let mut permits = 0;
@@ -192,7 +204,7 @@ impl Inbox {
         }
         drop(state);
         self.room.add_permits(permits);
-        Taken { commands: taken, woken }
+        Taken { commands: taken, woken, look }
     }
 
     fn sleep(&self, sleep: Sleep) -> MutexGuard<'_, State> {
@@ -201,7 +213,7 @@ impl Inbox {
             Sleep::UntilWoken => None,
         };
         let mut state = self.lock();
-        while state.commands.is_empty() && !state.woken {
+        while state.commands.is_empty() && !state.woken && !state.look {
             state.wanted = Some(1);
             state = match deadline {
                 None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -235,6 +247,12 @@ impl Inbox {
         }
         state.wanted = None;
         state
+    }
+
+    /// Has the writer look for what was committed elsewhere.
+    pub(super) fn look(&self) {
+        self.lock().look = true;
+        self.arrived.notify_one();
     }
 
     /// Refuses everything that writes from now on, because of `cause`; `None` takes it again.

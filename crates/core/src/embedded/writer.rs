@@ -8,12 +8,13 @@ use tokio::sync::oneshot;
 
 use crate::lifecycle::{Event, JobState};
 use crate::{
-    Applied, BackendError, BackendErrorKind, Batch, Capabilities, JobId, Lease, QueueName, Reader, Receipt,
-    Slots, Snapshot, Store, Timestamp, Txn, Verdict, Wake,
+    Applied, Attention, BackendError, BackendErrorKind, Batch, Capabilities, JobId, Lease, QueueName,
+    Receipt, Slots, Store, Timestamp, Txn, Verdict, Wake,
 };
 
 use super::WriterOptions;
 use super::apply::{Done, Failed, apply, apply_own};
+use super::elsewhere::{Holders, Learnt, Pending, learn, readable};
 use super::inbox::{Command, Delivery, Inbox, Sleep, Taken};
 use super::standing::{Serving, Standing, serve};
 
@@ -34,8 +35,9 @@ pub(super) struct Writer<S: Store> {
     options: WriterOptions,
     inbox: Arc<Inbox>,
     standing: Vec<Standing>,
-    /// Where the jobs held now are held. Every claim since the store was opened is in it.
-    holders: HashMap<JobId, (Lease, Arc<Slots>)>,
+    /// Where the jobs held now are held. Every claim of this handle since the store was opened is in it.
+    holders: Holders,
+    pending: Arc<Pending>,
     /// Jobs whose claimer has gone and that a full disk kept from being handed back.
     returned: Vec<Lease>,
     /// The last stamp given, and when that was on the monotonic clock.
@@ -48,6 +50,10 @@ pub(super) struct Writer<S: Store> {
     /// Whether the last group left ready jobs for standing claims, or timers that are over.
     unfinished: bool,
     poisoned: bool,
+    /// How long the writer sleeps only to ask whether something was committed elsewhere.
+    nap: Option<Duration>,
+    /// How long it has slept so, one nap after another.
+    napped: Duration,
 }
 
 /// One group, while it is written.
@@ -61,6 +67,7 @@ struct Group {
     answers: Vec<BatchAnswer>,
     receipts: Vec<Result<Receipt, BackendError>>,
     done: Done,
+    learnt: Learnt,
     claimed: HashMap<Lease, Arc<Slots>>,
     next_timer: Option<Timestamp>,
     unfinished: bool,
@@ -72,6 +79,7 @@ impl<S: Store> Writer<S> {
         capabilities: Capabilities,
         options: WriterOptions,
         inbox: Arc<Inbox>,
+        pending: Arc<Pending>,
     ) -> Self {
         Writer {
             store,
@@ -79,6 +87,7 @@ impl<S: Store> Writer<S> {
             inbox,
             standing: Vec::new(),
             holders: HashMap::new(),
+            pending,
             returned: Vec::new(),
             stamp: Timestamp::from_micros(i64::MIN),
             stamped: Duration::ZERO,
@@ -89,6 +98,8 @@ impl<S: Store> Writer<S> {
             last_group: 0,
             unfinished: false,
             poisoned: false,
+            nap: None,
+            napped: Duration::ZERO,
         }
     }
 
@@ -105,8 +116,30 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// How long nothing needs doing, cut short where others write to the store as well.
+    fn sleep(&mut self) -> Sleep {
+        let sleep = self.rest();
+        self.nap = if self.poisoned { None } else { self.store.watch(self.attention()) };
+        match (sleep, self.nap) {
+            (Sleep::Until(rest), Some(nap)) if rest <= nap => {
+                self.nap = None;
+                Sleep::Until(rest)
+            }
+            (_, Some(nap)) => Sleep::Until(nap),
+            (sleep, None) => sleep,
+        }
+    }
+
+    fn attention(&self) -> Attention {
+        Attention {
+            waiting: !self.standing.is_empty(),
+            holding: !self.holders.is_empty(),
+            pending: !self.pending.is_empty(),
+        }
+    }
+
     /// How long nothing needs doing.
-    fn sleep(&self) -> Sleep {
+    fn rest(&self) -> Sleep {
         if self.poisoned {
             return Sleep::UntilWoken;
         }
@@ -141,7 +174,20 @@ impl<S: Store> Writer<S> {
 
     /// Handles the commands taken. Returns the answer to the close among them, if there is one.
     fn step(&mut self, taken: Taken) -> Option<Option<oneshot::Sender<Result<(), BackendError>>>> {
-        if taken.woken || taken.commands.is_empty() {
+        let napped = self.nap.take().filter(|_| taken.is_nothing());
+        let look = (napped.is_some() || taken.look) && !self.poisoned && self.store.stirred(self.attention());
+        if taken.commands.is_empty() && !taken.woken && !look {
+            match napped {
+                Some(nap) if self.napped.saturating_add(nap) < BACKSTOP => {
+                    self.napped = self.napped.saturating_add(nap);
+                    return None;
+                }
+                None if taken.look => return None,
+                _ => {}
+            }
+        }
+        self.napped = Duration::ZERO;
+        if taken.woken || (taken.commands.is_empty() && !look) {
             // A clock, a capacity, a timer or the backstop: whoever waits is looked at.
             self.standing.iter_mut().for_each(|one| one.look_again = true);
         }
@@ -166,7 +212,7 @@ impl<S: Store> Writer<S> {
         if self.poisoned {
             self.refuse(group);
         } else {
-            self.write(group);
+            self.write(group, look);
         }
         if let Some(answer) = reopen {
             let reopened = self.reopen();
@@ -175,32 +221,29 @@ impl<S: Store> Writer<S> {
         close
     }
 
-    /// Writes one group and tells everyone who is concerned.
-    fn write(&mut self, mut group: Group) {
+    /// Writes one group and tells everyone who is concerned. `look`: something may have been committed elsewhere.
+    fn write(&mut self, mut group: Group, look: bool) {
         let now = self.now();
         (self.stamp, self.stamped) = (now, self.capabilities.clock.monotonic());
         group.returned.append(&mut self.returned);
         let timers = self.next_timer.is_some_and(|timer| timer <= now);
-        if self.standing.is_empty() && group.batches.is_empty() && group.returned.is_empty() && !timers {
+        let asked = !(self.standing.is_empty() && group.batches.is_empty() && group.returned.is_empty());
+        if !asked && !timers && !look {
             // What was left for standing claims has nobody to go to.
             self.unfinished = false;
             return;
         }
-        let Writer { store, standing, holders, turn, capabilities, .. } = self;
+        let Writer { store, standing, holders, pending, turn, capabilities, .. } = self;
         let history_max = capabilities.limits.history_entries;
         let written = store.transact(&mut |txn| {
+            group.learnt = learn(txn, pending, holders, standing, now, history_max, &mut group.done)?;
             if timers {
                 run_timers(txn, now, history_max, &mut group.done)?;
             }
             for lease in &group.returned {
-                match txn.load(lease.id) {
-                    Ok(Some(job)) if job.attempt == lease.attempt => {
-                        apply_own(txn, &job, &Event::Undelivered, now, history_max, &mut group.done)?;
-                    }
-                    Ok(_) => {}
-                    // One damaged job is no reason to stop all others.
-                    Err(error) if error.kind() == BackendErrorKind::Corrupted => {}
-                    Err(error) => return Err(error),
+                let job = readable(txn.load(lease.id))?.flatten();
+                if let Some(job) = job.filter(|job| job.attempt == lease.attempt) {
+                    apply_own(txn, &job, &Event::Undelivered, now, history_max, &mut group.done)?;
                 }
             }
             while let Some((batch, answer)) = group.batches.pop_front() {
@@ -234,6 +277,8 @@ impl<S: Store> Writer<S> {
         self.next_timer = group.next_timer;
         self.unfinished = group.unfinished || group.next_timer.is_some_and(|timer| timer <= self.stamp);
         self.settle(&group);
+        let elsewhere = group.learnt.changed;
+        group.learnt.settle(&mut self.holders, &self.pending);
         let monotonic = self.capabilities.clock.monotonic();
         for step in &group.done.transitions {
             let before = step.before.lease();
@@ -253,10 +298,13 @@ impl<S: Store> Writer<S> {
                 slots.request_cancel(*lease);
             }
         }
-        if group.done.wrote
-            && let Some(observer) = self.inbox.observer()
-        {
-            group.done.parts().for_each(|part| observer.committed(part));
+        if let Some(observer) = self.inbox.observer() {
+            if elsewhere {
+                observer.elsewhere();
+            }
+            if group.done.wrote {
+                group.done.parts().for_each(|part| observer.committed(part));
+            }
         }
         for (receipt, answer) in group.receipts.into_iter().zip(group.answers) {
             // A caller who has gone does not want to know.
@@ -282,6 +330,7 @@ impl<S: Store> Writer<S> {
     /// The group failed: nothing of it is there, or its outcome is unknown.
     fn failed(&mut self, group: Group, error: BackendError) {
         self.settle(&group);
+        group.learnt.withdraw(&self.holders);
         // Nothing is known of timers, the group having failed before or after it looked: look again, but not so
         // soon that a full disk keeps the writer busy.
         self.next_timer = Some(self.stamp.plus(IDLE_TIMERS));
@@ -359,7 +408,7 @@ impl<S: Store> Writer<S> {
             return Ok(());
         }
         self.store.reopen()?;
-        let held = self.store.reader().snapshot()?.held()?;
+        let held = self.store.held_here()?;
         let held_set: HashSet<&Lease> = held.iter().collect();
         let ended: Vec<JobId> = self
             .holders
@@ -377,7 +426,7 @@ impl<S: Store> Writer<S> {
         self.tell_cancelled()?;
         self.poisoned = false;
         self.inbox.set_poison(None);
-        self.write(Group { returned, ..Group::default() });
+        self.write(Group { returned, ..Group::default() }, true);
         match self.inbox.closed_because() {
             Some(cause) => Err(cause),
             None => Ok(()),
@@ -389,12 +438,8 @@ impl<S: Store> Writer<S> {
         let Writer { store, holders, .. } = self;
         store.transact(&mut |txn| {
             for (lease, slots) in holders.values() {
-                match txn.load(lease.id) {
-                    Ok(Some(job)) if job.is_cancelling() => slots.request_cancel(*lease),
-                    // A damaged job is reported to whoever asks for it.
-                    Ok(_) => {}
-                    Err(error) if error.kind() == BackendErrorKind::Corrupted => {}
-                    Err(error) => return Err(error),
+                if readable(txn.load(lease.id))?.flatten().is_some_and(|job| job.is_cancelling()) {
+                    slots.request_cancel(*lease);
                 }
             }
             Ok(Verdict::Rollback)
@@ -411,7 +456,7 @@ impl<S: Store> Writer<S> {
         let returned: Vec<Lease> = left.iter().flat_map(Command::returned).copied().collect();
         let anyone = !returned.is_empty() || !self.returned.is_empty();
         if anyone && !self.poisoned {
-            self.write(Group { returned, ..Group::default() });
+            self.write(Group { returned, ..Group::default() }, false);
         }
         let closed = self.store.close();
         for command in left {
@@ -438,7 +483,7 @@ impl<S: Store> Drop for Writer<S> {
 
 /// Counts the slot of a job as free for the rest of the group, so that the claim behind it is served in the same
 /// group.
-fn give_back(holders: &HashMap<JobId, (Lease, Arc<Slots>)>, standing: &mut [Standing], job: &JobState) {
+fn give_back(holders: &Holders, standing: &mut [Standing], job: &JobState) {
     if job.is_suspect() {
         // Others like it were left out of every claim while it was held.
         standing.iter_mut().for_each(|one| one.look_again = true);
