@@ -42,6 +42,10 @@ pub enum JobEvent {
         /// The job.
         id: JobId,
     },
+    /// Another process changed something in the same store, or a transaction of the application's did. Which jobs is not
+    /// told; what `enqueue_in` and `complete_in` of this process's own backend did is told
+    /// besides, as what it was.
+    Elsewhere,
     /// The reader was too slow: this many events were left out here.
     Missed {
         /// How many.
@@ -86,6 +90,15 @@ impl EventSource {
         EventStream { receiver }
     }
 
+    fn send(&self, events: impl Iterator<Item = JobEvent>) {
+        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) else { return };
+        for event in events {
+            // Fails only when the last listener has just gone.
+            let _ = sender.send(event);
+        }
+    }
+
     /// Ends every stream after the events it has not read yet.
     pub(crate) fn close(&self) {
         *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -93,16 +106,15 @@ impl EventSource {
 }
 
 impl Observer for EventSource {
+    fn elsewhere(&self) {
+        self.send(std::iter::once(JobEvent::Elsewhere));
+    }
+
     fn committed(&self, what: Committed<'_>) {
-        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = sender.as_ref().filter(|sender| sender.receiver_count() > 0) else { return };
         let inserted = what.inserted.iter().map(JobEvent::enqueued);
         let changed = what.transitions.iter().map(JobEvent::changed);
         let deleted = what.deleted.iter().map(|id| JobEvent::Deleted { id: *id });
-        for event in inserted.chain(changed).chain(deleted) {
-            // Fails only when the last listener has just gone.
-            let _ = sender.send(event);
-        }
+        self.send(inserted.chain(changed).chain(deleted));
     }
 }
 

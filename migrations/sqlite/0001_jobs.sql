@@ -9,7 +9,7 @@ CREATE TABLE {prefix}meta (
 ) STRICT, WITHOUT ROWID;
 
 -- Where each job stands. What the indexes ask for is stored with it: `phase` follows from `status`, `deadline` is
--- `expires_at` while it counts, and a `suspect` is a job that one more lost worker ends.
+-- `expires_at` while it counts, and a `suspect` is a job that one more lost worker ends. `owner` is the handle that holds the job.
 CREATE TABLE {prefix}jobs (
     sequence      INTEGER PRIMARY KEY NOT NULL,
     id            BLOB NOT NULL CHECK (length(id) = 16),
@@ -40,6 +40,7 @@ CREATE TABLE {prefix}jobs (
     last_retry_at INTEGER,
     finalized_at  INTEGER,
     assignee      TEXT,
+    owner         INTEGER,
     outcome       INTEGER,
     history_first INTEGER NOT NULL,
     history_next  INTEGER NOT NULL,
@@ -136,6 +137,29 @@ CREATE TABLE {prefix}counts (
     jobs    INTEGER NOT NULL,
     retries INTEGER NOT NULL,
     seal    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The open handles. Each holds a lock on the file `<database>-{prefix}handle-<number>` while its process lives, and moves its
+-- beat while it holds jobs. These three tables have no seals: they say nothing of jobs.
+CREATE TABLE {prefix}handles (
+    number    INTEGER PRIMARY KEY NOT NULL,
+    process   INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    beat      INTEGER NOT NULL
+) STRICT;
+
+-- Jobs held by a handle of which another one has made a step, until that handle has seen it.
+CREATE TABLE {prefix}touched (
+    handle INTEGER NOT NULL,
+    job    BLOB NOT NULL,
+    PRIMARY KEY (handle, job)
+) STRICT, WITHOUT ROWID;
+
+-- Batches that a transaction of the application's applied, until the handle it was asked through has seen it.
+CREATE TABLE {prefix}applied (
+    handle INTEGER NOT NULL,
+    batch  INTEGER NOT NULL,
+    PRIMARY KEY (handle, batch)
 ) STRICT, WITHOUT ROWID;
 
 -- For people.

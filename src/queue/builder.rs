@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use poolqueue_core::{Backend, BackendError, BackendErrorKind, Invalid, JobIds, lifecycle::Event};
+use poolqueue_core::{Backend, BackendError, BackendErrorKind, Batch, Invalid, JobIds, lifecycle::Event};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -79,10 +79,11 @@ impl Builder {
 }
 
 impl Inner {
-    /// Gives back the jobs that an earlier process left held. Only where no one else can hold any.
+    /// Gives back the jobs that an earlier process left held.
     async fn rescue(&self) -> Result<()> {
         if !self.backend.capabilities().exclusive {
-            return Ok(());
+            // The store itself finds out whose holders are gone, before it answers a batch.
+            return Ok(self.backend.commit(Batch::default()).await.map(drop)?);
         }
         let held = self.backend.held().await?;
         if held.is_empty() {

@@ -57,6 +57,10 @@ fn temporary_file(site: &Site) -> Result<PathBuf, BackendError> {
         match OpenOptions::new().read(true).write(true).create_new(true).open(&temporary) {
             Ok(_) => return Ok(temporary),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if !directory(path).exists() => {
+                let doing = format!("create it: the directory {} does not exist", directory(path).display());
+                return Err(site.io(&doing, error));
+            }
             Err(error) => return Err(site.io("create it", error)),
         }
     }
@@ -88,10 +92,11 @@ fn publish(temporary: &Path, site: &Site) -> Result<(), BackendError> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         // A file system without hard links (FAT, some network shares). std has no rename that fails on an
-        // existing name; our own openers are kept out by the lock.
+        // existing name: of several creators one goes first.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
         {
+            let _turn = take_turn(site)?;
             if fs::symlink_metadata(site.path()).is_ok() {
                 return Ok(());
             }
@@ -99,6 +104,16 @@ fn publish(temporary: &Path, site: &Site) -> Result<(), BackendError> {
         }
         Err(error) => Err(site.io("give the new file its name", error)),
     }
+}
+
+/// Waits until no other creator is between looking for the name and giving it. The lock file stays.
+fn take_turn(site: &Site) -> Result<File, BackendError> {
+    let path = site.beside("-poolqueue-create");
+    let taken = OpenOptions::new().write(true).create(true).truncate(false).open(path).and_then(|file| {
+        file.lock()?;
+        Ok(file)
+    });
+    taken.map_err(|error| site.io("wait for another creator", error))
 }
 
 /// Makes the new name durable.

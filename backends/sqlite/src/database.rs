@@ -6,43 +6,40 @@ use std::io;
 use poolqueue_core::{BackendError, BackendErrorKind};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::busy;
 use crate::create;
-use crate::lock::{self, Lock};
 use crate::options::SqliteOptions;
 use crate::schema::{self, Owner};
 use crate::settings::{self, Role};
 use crate::site::Site;
 use crate::sql::Sql;
 
-/// A database that is ours, open for writing.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) conn: Connection,
-    pub(crate) lock: Lock,
-}
-
 /// Opens the store at the path; makes one first when there is none.
 pub(crate) fn open_or_create(
     site: &Site,
     options: &SqliteOptions,
     sql: &Sql,
-) -> Result<Opened, BackendError> {
+) -> Result<Connection, BackendError> {
     settings::check_version(site)?;
+    busy::allow(options.busy_timeout);
     match fs::metadata(site.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if fs::symlink_metadata(site.path()).is_ok() {
                 return Err(site.io("open it: it is a link to nothing", error));
             }
-            let lock = lock::take(site)?;
             create::create(site, options, sql)?;
-            open_locked(site, options, sql, lock)
+            open_existing(site, options, sql)
         }
         _ => open_existing(site, options, sql),
     }
 }
 
 /// Opens the store at the path, which must exist.
-pub(crate) fn open_existing(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Opened, BackendError> {
+pub(crate) fn open_existing(
+    site: &Site,
+    options: &SqliteOptions,
+    sql: &Sql,
+) -> Result<Connection, BackendError> {
     let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
     if metadata.is_dir() {
         return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
@@ -53,24 +50,15 @@ pub(crate) fn open_existing(site: &Site, options: &SqliteOptions, sql: &Sql) -> 
     if metadata.len() == 0 {
         return Err(site.corrupted("is empty: an empty file is not a queue, and was not made one"));
     }
-    // Before the lock, so that nothing is left beside a file that is not ours.
-    drop(identified(site, options, sql)?);
-    let lock = lock::take(site)?;
-    open_locked(site, options, sql, lock)
-}
-
-fn open_locked(site: &Site, options: &SqliteOptions, sql: &Sql, lock: Lock) -> Result<Opened, BackendError> {
     let mut conn = identified(site, options, sql)?;
     settings::apply(&conn, Role::Writer, site, options)?;
     schema::migrate(&mut conn, poolqueue_migrations::SQLITE, sql, site)?;
-    grow_wal(&conn, site, options, sql)?;
-    Ok(Opened { conn, lock })
+    Ok(conn)
 }
 
 /// A connection to a file that is ours, or may become ours.
 fn identified(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Connection, BackendError> {
     let conn = connect(site, Role::Writer)?;
-    conn.busy_timeout(options.busy_timeout).map_err(|error| site.engine("set busy_timeout", error))?;
     let read_only = conn.is_readonly(rusqlite::MAIN_DB).map_err(|error| site.engine("look at it", error))?;
     if read_only {
         let what = "cannot open it for reading and writing: it may only be read";
@@ -111,14 +99,16 @@ fn check_length(conn: &Connection, site: &Site) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// A connection without settings.
+/// A connection without settings, but it waits for others: how long, [`busy::allow`] says.
 pub(crate) fn connect(site: &Site, role: Role) -> Result<Connection, BackendError> {
     let access = match role {
-        Role::Writer => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        Role::Writer | Role::Application => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
-    Connection::open_with_flags(site.path(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| site.engine("open it", error))
+    let mut conn = Connection::open_with_flags(site.path(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| site.engine("open it", error))?;
+    conn.busy_handler(Some(busy::wait)).map_err(|error| site.engine("set the busy handler", error))?;
+    Ok(conn)
 }
 
 /// A connection for a reader.
@@ -130,7 +120,12 @@ pub(crate) fn connect_reader(site: &Site, options: &SqliteOptions) -> Result<Con
 
 /// Fills the write-ahead log with what is rolled back at once: the log has its length from then on, and the
 /// database is as it was.
-fn grow_wal(conn: &Connection, site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
+pub(crate) fn grow_wal(
+    conn: &Connection,
+    site: &Site,
+    options: &SqliteOptions,
+    sql: &Sql,
+) -> Result<(), BackendError> {
     let length = fs::metadata(site.beside("-wal")).map_or(0, |metadata| metadata.len());
     let wanted = options.wal_grow_bytes.min(512 << 20);
     if wanted == 0 || length >= wanted as u64 {

@@ -18,12 +18,15 @@
 //! They are made by the steps in [`poolqueue_migrations::SQLITE`]; `SELECT * FROM poolqueue_jobs_readable` shows the
 //! jobs with their ids and times in words. A row that was changed by hand is reported as damaged, by id.
 
+mod application;
 mod backend;
+mod busy;
 mod codec;
 mod create;
 mod database;
 mod lock;
 mod options;
+mod peers;
 mod reader;
 mod schema;
 mod settings;
@@ -31,6 +34,7 @@ mod shared;
 mod site;
 mod sql;
 mod store;
+mod turns;
 mod txn;
 mod verify;
 

@@ -1,8 +1,10 @@
-//! The lock that keeps a second opener out.
+//! The locks that tell who is alive.
 //!
-//! It is a file of its own beside the database: closing any handle of the database file would drop the
-//! locks that SQLite holds on it in the same process (POSIX), so nothing but SQLite ever opens that one.
+//! Each open handle holds a lock on a file of its own beside the database, which ends with its process however that
+//! ends. They are files of their own because closing any handle of the database file would drop the locks that SQLite
+//! holds on it in the same process (POSIX), so nothing but SQLite ever opens that one.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,53 +13,74 @@ use poolqueue_core::{BackendError, BackendErrorKind};
 
 use crate::site::Site;
 
+/// What the names of the lock files of one store begin with: the same for every name of its database.
+#[derive(Clone, Debug)]
+pub(crate) struct Locks {
+    base: OsString,
+}
+
 /// Ends with the process that holds it, however it ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
+    path: PathBuf,
 }
 
-/// Takes the lock of the file at the path, which need not exist.
-///
-/// # Errors
-/// `AlreadyOpen` at once when someone has it; `Io` when there is no place for it.
-pub(crate) fn take(site: &Site) -> Result<Lock, BackendError> {
-    let path = lock_path(site)?;
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| site.io(&format!("make the lock file {}", path.display()), error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => {
-            Err(site.error(BackendErrorKind::AlreadyOpen, "is already open, here or in another process"))
+impl Locks {
+    /// The locks of the store with this prefix in the database at the path, which exists.
+    pub(crate) fn of(site: &Site, prefix: &str) -> Result<Self, BackendError> {
+        let real = fs::canonicalize(site.path()).map_err(|error| site.io("look at it", error))?;
+        let mut base = real.into_os_string();
+        base.push(format!("-{prefix}handle-"));
+        Ok(Locks { base })
+    }
+
+    fn path(&self, number: i64) -> PathBuf {
+        let mut name = self.base.clone();
+        name.push(number.to_string());
+        name.into()
+    }
+
+    /// Takes the lock of the handle with this number.
+    ///
+    /// # Errors
+    /// `AlreadyOpen` when someone has it; `Io` when there is no place for it.
+    pub(crate) fn take(&self, site: &Site, number: i64) -> Result<Lock, BackendError> {
+        let path = self.path(number);
+        let made = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = made.map_err(|error| site.io(&format!("make the lock file {}", path.display()), error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file, path }),
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("another handle has the lock file {}", path.display());
+                Err(site.error(BackendErrorKind::AlreadyOpen, what))
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(site.io(&format!("lock the file {}", path.display()), error))
+            }
         }
-        Err(TryLockError::Error(error)) => Err(site.io("lock it", error)),
+    }
+
+    /// Whether the handle with this number is gone for certain.
+    pub(crate) fn is_free(&self, number: i64) -> bool {
+        match File::open(self.path(number)) {
+            Ok(file) => file.try_lock().is_ok(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Removes the file of a handle that is gone.
+    pub(crate) fn remove(&self, number: i64) {
+        // It would only lie about.
+        let _ = fs::remove_file(self.path(number));
     }
 }
 
-/// The same for every name of the file.
-fn lock_path(site: &Site) -> Result<PathBuf, BackendError> {
-    let real = match fs::canonicalize(site.path()) {
-        Ok(real) => real,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let (parent, name) = (directory(site.path()), site.path().file_name());
-            let Some(name) = name else {
-                return Err(site.error(BackendErrorKind::Invalid, "does not name a file"));
-            };
-            let parent = fs::canonicalize(parent).map_err(|error| {
-                let doing = format!("create it: the directory {} does not exist", parent.display());
-                site.io(&doing, error)
-            })?;
-            parent.join(name)
-        }
-        Err(error) => return Err(site.io("look at it", error)),
-    };
-    let mut name = real.into_os_string();
-    name.push("-poolqueue-lock");
-    Ok(name.into())
+impl Lock {
+    /// Whether the file still has its name: if not, others take this handle for gone.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.path.exists()
+    }
 }
 
 /// The directory that a path's file is in.

@@ -10,6 +10,9 @@ pub struct SqliteOptions {
     /// Whether the tables may be added to a file that another application made. Default no: such a file is
     /// refused.
     pub share_with_application: bool,
+    /// After how long without a sign of life another process that still holds jobs is taken to hang, so that its jobs
+    /// are given back; those of a process that has ended are given back at once. At least 1 s. Default 30 s.
+    pub handle_lease: Duration,
     /// How long a transaction waits for another writer of the file before it fails with
     /// [`Busy`](poolqueue_core::BackendErrorKind::Busy). Default 5 s.
     pub busy_timeout: Duration,
@@ -32,6 +35,7 @@ impl Default for SqliteOptions {
         SqliteOptions {
             table_prefix: "poolqueue_".to_owned(),
             share_with_application: false,
+            handle_lease: Duration::from_secs(30),
             busy_timeout: Duration::from_secs(5),
             cache_bytes: 64 * MIB,
             wal_grow_bytes: 16 * MIB,
@@ -54,6 +58,13 @@ impl SqliteOptions {
     #[must_use]
     pub fn share_with_application(mut self, share: bool) -> Self {
         self.share_with_application = share;
+        self
+    }
+
+    /// Sets [`handle_lease`](Self::handle_lease).
+    #[must_use]
+    pub fn handle_lease(mut self, span: Duration) -> Self {
+        self.handle_lease = span;
         self
     }
 

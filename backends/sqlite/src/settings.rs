@@ -17,6 +17,8 @@ const STATEMENTS_KEPT: usize = 96;
 pub(crate) enum Role {
     Writer,
     Reader,
+    /// Whatever the application does with it, durable as the queue's.
+    Application,
 }
 
 /// Refuses an SQLite that is too old.
@@ -41,9 +43,11 @@ pub(crate) fn apply(
 ) -> Result<(), BackendError> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     stable_plans(conn, site)?;
-    // First, so that the settings that write wait for others.
-    let timeout = options.busy_timeout.as_millis().min(i32::MAX.unsigned_abs().into());
-    set(conn, site, "busy_timeout", &timeout.to_string(), &timeout.to_string())?;
+    if role == Role::Application {
+        set(conn, site, "synchronous", "FULL", "2")?;
+        set(conn, site, "fullfsync", "ON", "1")?;
+        return set(conn, site, "foreign_keys", "ON", "1");
+    }
     if role == Role::Writer {
         set(conn, site, "journal_mode", "WAL", "wal")?;
         let pages = options.wal_autocheckpoint.to_string();

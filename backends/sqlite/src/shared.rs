@@ -1,15 +1,16 @@
 //! What the writer and the readers share: the statements, the readers' connections, and what is known of damage.
 
 use std::fs;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use poolqueue_core::{BackendError, BackendErrorKind, Health, Verification};
 use rusqlite::Connection;
 
-use crate::database;
 use crate::options::SqliteOptions;
 use crate::site::Site;
 use crate::sql::Sql;
+use crate::{busy, database};
 
 /// When an answered call is durable, in this engine's words.
 const DURABILITY: &str = "WAL, synchronous=FULL: synced before it is answered";
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     sql: Sql,
     pool: Mutex<Pool>,
     condition: Mutex<Condition>,
+    /// The number of the handle that this is, once it has one.
+    handle: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -30,6 +33,8 @@ struct Pool {
     open: bool,
     /// How often it was opened: a connection of an earlier time is not used again.
     generation: u64,
+    /// The file as SQLite names it.
+    file: Option<String>,
     idle: Vec<Connection>,
 }
 
@@ -46,7 +51,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(crate) fn new(site: Site, options: SqliteOptions, sql: Sql) -> Self {
-        Shared { site, options, sql, pool: Mutex::default(), condition: Mutex::default() }
+        let (pool, condition, handle) = (Mutex::default(), Mutex::default(), AtomicI64::new(0));
+        Shared { site, options, sql, pool, condition, handle }
     }
 
     pub(crate) fn site(&self) -> &Site {
@@ -61,10 +67,24 @@ impl Shared {
         &self.sql
     }
 
+    pub(crate) fn handle(&self) -> i64 {
+        self.handle.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_handle(&self, number: i64) {
+        self.handle.store(number, Ordering::Relaxed);
+    }
+
+    /// The file as SQLite names it.
+    pub(crate) fn file(&self) -> Option<String> {
+        lock(&self.pool).file.clone()
+    }
+
     /// The store is open: readers may come.
-    pub(crate) fn install(&self) {
+    pub(crate) fn install(&self, conn: &Connection) {
         let mut pool = lock(&self.pool);
         pool.open = true;
+        pool.file = conn.path().map(str::to_owned);
         pool.generation += 1;
         pool.idle.clear();
         *lock(&self.condition) = Condition::default();
@@ -74,11 +94,13 @@ impl Shared {
     pub(crate) fn remove(&self) {
         let mut pool = lock(&self.pool);
         pool.open = false;
+        pool.file = None;
         pool.idle.clear();
     }
 
     /// A connection for a reader, and when the store was opened.
     pub(crate) fn borrow(&self) -> Result<(Connection, u64), BackendError> {
+        busy::allow(self.options.busy_timeout);
         let generation = {
             let mut pool = lock(&self.pool);
             if !pool.open {

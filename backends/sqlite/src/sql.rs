@@ -43,6 +43,30 @@ statements! {
     begin_read = "BEGIN DEFERRED";
     commit = "COMMIT";
     rollback = "ROLLBACK";
+    savepoint = "SAVEPOINT {p}batch";
+    undo = "ROLLBACK TO {p}batch";
+    release = "RELEASE {p}batch";
+
+    /// Whether there are tables without the prefix.
+    foreign_tables = "SELECT 1 FROM sqlite_schema \
+        WHERE type = 'table' AND name NOT GLOB '{p}*' AND name NOT GLOB 'sqlite_*' LIMIT 1";
+    handles = "SELECT number, beat FROM {p}handles";
+    beat_of = "SELECT beat FROM {p}handles WHERE number = ?1";
+    insert_handle = "INSERT INTO {p}handles (number, process, opened_at, beat) VALUES (?1, ?2, ?3, 0)";
+    beat = "UPDATE {p}handles SET beat = beat + 1 WHERE number = ?1";
+    delete_handle = "DELETE FROM {p}handles WHERE number = ?1";
+    /// Ends a handle that holds nothing.
+    leave = "DELETE FROM {p}handles WHERE number = ?1 AND NOT EXISTS \
+        (SELECT 1 FROM {p}jobs INDEXED BY {p}jobs_held WHERE phase = '{held}' AND owner = ?1)";
+    /// The jobs a handle holds, out of all that are held.
+    held_by = "SELECT id, attempt FROM {p}jobs INDEXED BY {p}jobs_held WHERE phase = '{held}' AND owner = ?1";
+    /// Tells a handle, if there is one, that a job of its was changed.
+    touch = "INSERT OR IGNORE INTO {p}touched (handle, job) SELECT number, ?2 FROM {p}handles WHERE number = ?1";
+    take_touched = "DELETE FROM {p}touched WHERE handle = ?1 RETURNING job";
+    delete_touched = "DELETE FROM {p}touched WHERE handle = ?1";
+    note_applied = "INSERT INTO {p}applied (handle, batch) VALUES (?1, ?2)";
+    take_applied = "DELETE FROM {p}applied WHERE handle = ?1 RETURNING batch";
+    delete_applied = "DELETE FROM {p}applied WHERE handle = ?1";
 
     load = "SELECT {columns} FROM {p}jobs WHERE id = ?1";
     insert_job = "INSERT INTO {p}jobs ({columns}) VALUES ({parameters})";

@@ -1,17 +1,25 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use poolqueue_core::{Applied, BackendError, BackendErrorKind, JobId, Store, Txn, Verdict};
+use poolqueue_core::{Applied, Attention, BackendError, BackendErrorKind, JobId, Lease, Store, Txn, Verdict};
 use rusqlite::Connection;
 
 use crate::codec::Names;
-use crate::database::{self, Opened};
 use crate::options::SqliteOptions;
+use crate::peers::Peers;
 use crate::reader::SqliteReader;
 use crate::shared::Shared;
 use crate::site::Site;
 use crate::sql::{Sql, check_prefix};
+use crate::turns::Turns;
 use crate::txn::{SqliteTxn, membership};
+use crate::{busy, database};
+
+/// The shortest lease of a handle.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+/// Whoever waited so long for the file was not listening.
+const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// A queue in one SQLite file.
 ///
@@ -21,7 +29,10 @@ use crate::txn::{SqliteTxn, membership};
 #[derive(Debug)]
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    opened: Option<Opened>,
+    conn: Option<Connection>,
+    /// The handles of the file, this one among them; `None` once it is closed.
+    peers: Option<Peers>,
+    turns: Turns,
     names: Names,
     /// The error after which it is not known what is in the file. Ends with [`reopen`](Store::reopen).
     broken: Option<BackendError>,
@@ -31,12 +42,13 @@ impl SqliteStore {
     /// Opens the store at `path`; makes a new one when there is no file. Directories are not created.
     ///
     /// A new file is built under another name and linked to its own when it is whole and durable: there
-    /// is never a half-made one at `path`. While the store is open, the file `path` + `-poolqueue-lock` keeps other
-    /// openers out; it stays behind, empty.
+    /// is never a half-made one at `path`. Several stores, in this process and others, may be open on one file: each
+    /// holds a lock on an empty file of its own, `path` + `-poolqueue_handle-` + a number, by which the others know that it
+    /// lives.
     ///
     /// # Errors
     /// Each names the path and says what is wrong with it; nothing is created, emptied or repaired unasked.
-    /// `AlreadyOpen` at once when the file is open here or in another process; `Invalid` when it is `:memory:`, a
+    /// `Invalid` when it is `:memory:`, a
     /// directory, not a SQLite file or another program's, or when a setting did not take; `Corrupted` when it is
     /// empty or damaged; `NewerFormat` when a newer version wrote it; `Busy` when another program keeps it
     /// locked; `Full`; otherwise `Io` with the system's reason.
@@ -52,14 +64,26 @@ impl SqliteStore {
         let absolute = std::path::absolute(path).map_err(|error| given.io("find its directory", error))?;
         let sql = Sql::new(&options.table_prefix);
         let shared = Arc::new(Shared::new(Site::new(absolute), options, sql));
-        let opened = database::open_or_create(shared.site(), shared.options(), shared.sql())?;
-        shared.install();
-        Ok(SqliteStore { shared, opened: Some(opened), names: Names::default(), broken: None })
+        let conn = database::open_or_create(shared.site(), shared.options(), shared.sql())?;
+        let mut store = SqliteStore {
+            shared,
+            conn: None,
+            peers: None,
+            turns: Turns::default(),
+            names: Names::default(),
+            broken: None,
+        };
+        store.install(conn)?;
+        Ok(store)
     }
 
     /// The path of the file, absolute.
     pub fn path(&self) -> &Path {
         self.shared.site().path()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// For each id: whether the indexes of jobs that wait (due or not) hold it, and whether the index of held
@@ -68,9 +92,43 @@ impl SqliteStore {
     /// # Errors
     /// What SQLite reports; `Closed` after closing.
     pub fn membership(&self, ids: &[JobId]) -> Result<Vec<(bool, bool)>, BackendError> {
-        let opened = self.opened.as_ref().ok_or_else(BackendError::closed)?;
-        membership(&opened.conn, self.shared.sql(), ids)
+        membership(connection(&self.conn)?, self.shared.sql(), ids)
             .map_err(|error| self.shared.site().engine("read the indexes", error))
+    }
+
+    fn install(&mut self, mut conn: Connection) -> Result<(), BackendError> {
+        let (sql, site) = (self.shared.sql(), self.shared.site());
+        match &mut self.peers {
+            Some(peers) => peers.look_anew(),
+            None => {
+                let lease = self.shared.options().handle_lease.max(LEASE_MIN);
+                let peers = self.peers.insert(Peers::join(&mut conn, sql, site, lease)?);
+                self.shared.set_handle(peers.number());
+            }
+        }
+        // Others would wait for it, and some of them wait for nothing else.
+        if self.peers.as_ref().is_some_and(Peers::is_alone) {
+            database::grow_wal(&conn, site, self.shared.options(), sql)?;
+        }
+        self.shared.install(&conn);
+        self.conn = Some(conn);
+        Ok(())
+    }
+
+    /// Takes the place of the writer.
+    fn begin(&mut self) -> Result<(), BackendError> {
+        if self.peers.as_ref().is_some_and(Peers::is_crowded) {
+            self.turns.give_way();
+        }
+        busy::allow(self.shared.options().busy_timeout);
+        let asked = Instant::now();
+        self.execute(&self.shared.sql().begin_write, "begin a transaction")?;
+        self.turns.begin();
+        if let Some(peers) = self.peers.as_mut().filter(|_| asked.elapsed() > LONG_WAIT) {
+            // They may have waited like this one.
+            peers.start_leases_anew();
+        }
+        Ok(())
     }
 
     /// Runs the group in the transaction that was begun. What it did is not committed.
@@ -78,10 +136,10 @@ impl SqliteStore {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Txn) -> Result<Verdict, BackendError>,
     ) -> Result<Outcome, BackendError> {
-        let conn = connection(&self.opened)?;
-        let (shared, names) = (&self.shared, &mut self.names);
+        let conn = connection(&self.conn)?;
+        let (shared, names, peers) = (&self.shared, &mut self.names, self.peers.as_mut());
         shared.site().guard("apply a transaction", || {
-            let mut own = SqliteTxn::new(conn, shared, names);
+            let mut own = SqliteTxn::new(conn, shared, names, peers);
             match group(&mut own)? {
                 Verdict::Rollback => Ok(Outcome::Nothing),
                 Verdict::Commit if !own.wrote() => Ok(Outcome::Nothing),
@@ -91,7 +149,7 @@ impl SqliteStore {
     }
 
     fn execute(&self, sql: &str, doing: &str) -> Result<(), BackendError> {
-        execute(connection(&self.opened)?, sql).map_err(|error| self.shared.site().engine(doing, error))
+        execute(connection(&self.conn)?, sql).map_err(|error| self.shared.site().engine(doing, error))
     }
 
     fn commit(&mut self) -> Result<(), BackendError> {
@@ -110,20 +168,26 @@ impl SqliteStore {
 
     /// Undoes what was not committed, if SQLite has not done so on its own.
     fn rollback(&self) -> Result<(), BackendError> {
-        if connection(&self.opened)?.is_autocommit() {
+        if connection(&self.conn)?.is_autocommit() {
             return Ok(());
         }
         self.execute(&self.shared.sql().rollback, "roll back")
     }
 
-    fn shut(&mut self) -> Result<(), BackendError> {
+    /// Lets go of the file, but stays one of its handles.
+    fn disconnect(&mut self) -> Result<(), BackendError> {
         // First the readers that nobody uses: the last connection to close moves the log into the file, which
         // one that only reads cannot do.
         self.shared.remove();
-        let Some(Opened { conn, lock }) = self.opened.take() else { return Ok(()) };
-        let closed = conn.close().map_err(|(_, error)| self.shared.site().engine("close", error));
-        drop(lock);
-        closed
+        let Some(conn) = self.conn.take() else { return Ok(()) };
+        conn.close().map_err(|(_, error)| self.shared.site().engine("close", error))
+    }
+
+    fn shut(&mut self) -> Result<(), BackendError> {
+        if let Some(peers) = self.peers.take() {
+            peers.leave(self.conn.as_ref().filter(|conn| conn.is_autocommit()), self.shared.sql());
+        }
+        self.disconnect()
     }
 }
 
@@ -133,8 +197,8 @@ enum Outcome {
     Nothing,
 }
 
-fn connection(opened: &Option<Opened>) -> Result<&Connection, BackendError> {
-    opened.as_ref().map(|opened| &opened.conn).ok_or_else(BackendError::closed)
+fn connection(conn: &Option<Connection>) -> Result<&Connection, BackendError> {
+    conn.as_ref().ok_or_else(BackendError::closed)
 }
 
 /// Runs a statement without parameters.
@@ -152,7 +216,8 @@ impl Store for SqliteStore {
         if let Some(cause) = &self.broken {
             return Err(cause.as_cause_of_closing());
         }
-        self.execute(&self.shared.sql().begin_write, "begin a transaction")?;
+        let begun = self.begin();
+        self.shared.noted(begun)?;
         let result = match self.run(group) {
             Ok(Outcome::Commit) => self.commit(),
             Ok(Outcome::Nothing) => self.rollback(),
@@ -164,7 +229,28 @@ impl Store for SqliteStore {
                 }
             },
         };
+        self.turns.end();
+        if let Some(peers) = &mut self.peers {
+            peers.settle(result.is_ok());
+        }
         self.shared.noted(result)
+    }
+
+    fn watch(&self, attention: Attention) -> Option<Duration> {
+        self.peers.as_ref().map(|peers| peers.watch(attention))
+    }
+
+    fn stirred(&mut self, attention: Attention) -> bool {
+        match (&self.conn, &mut self.peers) {
+            (Some(conn), Some(peers)) => peers.stirred(conn, self.shared.sql(), attention),
+            _ => false,
+        }
+    }
+
+    fn held_here(&mut self) -> Result<Vec<Lease>, BackendError> {
+        let (conn, site) = (connection(&self.conn)?, self.shared.site());
+        let Some(peers) = &self.peers else { return Err(BackendError::closed()) };
+        peers.held_here(conn, self.shared.sql()).map_err(|error| site.engine("read the held jobs", error))
     }
 
     fn reader(&self) -> SqliteReader {
@@ -173,11 +259,10 @@ impl Store for SqliteStore {
 
     fn reopen(&mut self) -> Result<(), BackendError> {
         // An error of closing is what made reopening necessary, or will show again.
-        let _ = self.shut();
+        let _ = self.disconnect();
         self.broken = Some(BackendError::new(BackendErrorKind::Closed, "the store could not be reopened"));
-        let opened = database::open_existing(self.shared.site(), self.shared.options(), self.shared.sql())?;
-        self.shared.install();
-        self.opened = Some(opened);
+        let conn = database::open_existing(self.shared.site(), self.shared.options(), self.shared.sql())?;
+        self.install(conn)?;
         self.broken = None;
         Ok(())
     }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::{
-    BackendError, BackendErrorKind, Body, ClaimFilter, Job, JobId, Output, Phase, QueueName, Status,
-    Timestamp, Txn, UniqueKey,
+    BackendError, BackendErrorKind, Body, ClaimFilter, Elsewhere, Job, JobId, Output, Phase, QueueName,
+    Status, Timestamp, Txn, UniqueKey,
 };
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
@@ -16,6 +16,7 @@ use crate::codec::{
     Columns, Flaw, Names, Stored, StoredRow, seal_of_counts, seal_of_holder, seal_of_meta, seal_of_record,
     stored_u64,
 };
+use crate::peers::Peers;
 use crate::reader::parts;
 use crate::shared::Shared;
 use crate::site::Site;
@@ -35,17 +36,34 @@ pub(crate) struct SqliteTxn<'t> {
     /// The next sequence, once it was asked for.
     sequence: Option<u64>,
     wrote: bool,
+    /// The handles of the file; `None` in a transaction of the application's.
+    peers: Option<&'t mut Peers>,
+    /// Whether jobs were claimed.
+    claimed: bool,
 }
 
 impl<'t> SqliteTxn<'t> {
-    pub(crate) fn new(conn: &'t Connection, shared: &'t Shared, names: &'t mut Names) -> Self {
+    pub(crate) fn new(
+        conn: &'t Connection,
+        shared: &'t Shared,
+        names: &'t mut Names,
+        peers: Option<&'t mut Peers>,
+    ) -> Self {
         let (known, counts) = (HashMap::new(), BTreeMap::new());
-        SqliteTxn { conn, shared, names, known, counts, sequence: None, wrote: false }
+        SqliteTxn { conn, shared, names, known, counts, sequence: None, wrote: false, peers, claimed: false }
     }
 
     /// Whether there is anything to commit.
     pub(crate) fn wrote(&self) -> bool {
         self.wrote
+    }
+
+    /// Notes for the writer what a transaction of the application's has applied.
+    pub(crate) fn note_applied(&mut self, batch: u64) -> Result<(), BackendError> {
+        let (site, handle) = (self.site(), self.shared.handle());
+        let batch = stored_u64(batch).map_err(|flaw| site.flaw("the number of a batch", flaw))?;
+        let noted = self.writing(&self.sql().note_applied)?.execute([handle, batch]);
+        noted.map(|_| ()).map_err(|error| site.engine("write in the application's transaction", error))
     }
 
     fn site(&self) -> &'t Site {
@@ -96,6 +114,10 @@ impl<'t> SqliteTxn<'t> {
                 .execute(params![SEQUENCE, value, seal_of_meta(SEQUENCE, value)])
                 .map_err(|error| site.engine("write the sequence", error))?;
         }
+        let (conn, sql, claimed) = (self.conn, self.sql(), self.claimed);
+        if let Some(peers) = self.peers.as_deref_mut() {
+            self.wrote |= peers.beat(conn, sql, claimed).map_err(|error| site.engine("beat", error))?;
+        }
         let changes: Vec<(Status, (i64, i64))> =
             std::mem::take(&mut self.counts).into_iter().filter(|(_, change)| *change != (0, 0)).collect();
         if changes.is_empty() {
@@ -127,6 +149,14 @@ fn waits(job: &JobState) -> bool {
 }
 
 impl Txn for SqliteTxn<'_> {
+    fn elsewhere(&mut self) -> Result<Elsewhere, BackendError> {
+        let (conn, site, sql) = (self.conn, self.site(), self.sql());
+        let Some(peers) = self.peers.as_deref_mut() else { return Ok(Elsewhere::default()) };
+        let found = peers.learn(conn, sql, site)?;
+        self.wrote |= found.wrote;
+        Ok(found)
+    }
+
     fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError> {
         Ok(self.stored(id)?.map(|stored| stored.state.clone()))
     }

@@ -64,7 +64,7 @@ fn every_column_of_a_job_is_sealed() {
         let rows = prepared.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         rows.collect::<Result<_, _>>().unwrap()
     };
-    assert_eq!(columns.len(), 33);
+    assert_eq!(columns.len(), 34);
     let rig = filled();
     for (column, sort) in columns {
         if column == "sequence" || column == "id" {

@@ -72,13 +72,13 @@ fn rows(conn: &Connection) -> String {
     out
 }
 
-/// `POOLQUEUE_GOLDEN=write` remakes the file, which before 0.1.0 is allowed.
+/// `POOLQUEUE_BLESS=1` remakes the file, which before 0.1.0 is allowed.
 #[test]
 fn the_stored_rows_are_those_of_the_golden_file() {
     let rig = filled();
     let found = rows(&Connection::open(rig.path()).unwrap());
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/rows.txt");
-    if std::env::var("POOLQUEUE_GOLDEN").as_deref() == Ok("write") {
+    if std::env::var_os("POOLQUEUE_BLESS").is_some() {
         std::fs::write(golden, &found).unwrap();
     }
     let expected = std::fs::read_to_string(golden).unwrap();

@@ -45,7 +45,7 @@ fn files(directory: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_new_store_leaves_one_file_and_its_lock() {
+fn a_closed_store_leaves_one_file() {
     let mut rig = Rig::default();
     assert_eq!(rig.store.path(), rig.path());
     let health = rig.store.reader().health();
@@ -55,7 +55,7 @@ fn a_new_store_leaves_one_file_and_its_lock() {
     rig.verify();
     assert_eq!(rig.store.reader().health().verification, Verification::Verified);
     rig.store.close().unwrap();
-    assert_eq!(files(rig.directory.path()), ["jobs.db", "jobs.db-poolqueue-lock"]);
+    assert_eq!(files(rig.directory.path()), ["jobs.db"]);
     assert_eq!(rig.store.reader().snapshot().unwrap_err().kind(), BackendErrorKind::Closed);
 }
 
@@ -145,7 +145,6 @@ fn a_newer_schema_is_refused_by_name() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jobs.db");
     filled(&path);
-    fs::remove_file(directory.path().join("jobs.db-poolqueue-lock")).unwrap();
     let set = |value: i64| {
         let conn = Connection::open(&path).unwrap();
         conn.execute("UPDATE poolqueue_meta SET value = ?1 WHERE name = 'schema'", [value]).unwrap();
@@ -162,20 +161,27 @@ fn a_newer_schema_is_refused_by_name() {
 }
 
 #[test]
-fn a_second_opener_is_told_at_once_and_the_first_goes_on() {
+fn a_second_opener_shares_the_file_under_any_of_its_names() {
     let mut rig = Rig::default();
-    let error = try_open(&rig.path()).unwrap_err();
-    assert_eq!(error.kind(), BackendErrorKind::AlreadyOpen);
-    assert!(error.to_string().contains("jobs.db"), "{error}");
+    let mut other = Rig { directory: tempfile::tempdir().unwrap(), store: open(&rig.path()) };
+    rig.insert([job(1)], 0);
+    other.insert([job(2)], 0);
     #[cfg(unix)]
     {
         let link = rig.directory.path().join("other-name.db");
         std::os::unix::fs::symlink(rig.path(), &link).unwrap();
-        assert_eq!(try_open(&link).unwrap_err().kind(), BackendErrorKind::AlreadyOpen);
+        let mut linked = Rig { directory: tempfile::tempdir().unwrap(), store: open(&link) };
+        linked.insert([job(3)], 0);
+        linked.store.close().unwrap();
+        rig.insert([job(4)], 0);
+        assert_eq!(other.counts().total(), 4);
+        fs::remove_file(link).unwrap();
     }
-    rig.insert([job(1)], 0);
+    rig.verify();
     rig.store.close().unwrap();
-    assert!(try_open(&rig.path()).is_ok());
+    other.verify();
+    other.store.close().unwrap();
+    assert_eq!(files(rig.directory.path()), ["jobs.db"]);
 }
 
 /// Run by the test below in a process of its own.
@@ -183,29 +189,31 @@ fn a_second_opener_is_told_at_once_and_the_first_goes_on() {
 fn child_process_opens_the_file_it_is_told() {
     let Some(path) = std::env::var_os("POOLQUEUE_TEST_OPEN") else { return };
     match try_open(Path::new(&path)) {
-        Ok(_) => println!("opened"),
+        Ok(store) => {
+            let counts = store.reader().snapshot().unwrap().count(&Filter::everything()).unwrap();
+            println!("opened with {} jobs", counts.total());
+        }
         Err(error) => println!("kind {:?}", error.kind()),
     }
 }
 
 #[test]
-fn another_process_is_told_at_once() {
+fn another_process_shares_the_file() {
     let mut rig = Rig::default();
-    let ask = |path: &Path| {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_process_opens_the_file_it_is_told", "--nocapture"])
-            .env("POOLQUEUE_TEST_OPEN", path)
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    assert!(ask(&rig.path()).contains("kind AlreadyOpen"));
-    rig.store.close().unwrap();
-    assert!(ask(&rig.path()).contains("opened"));
+    rig.insert([job(1), job(2)], 0);
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_process_opens_the_file_it_is_told", "--nocapture"])
+        .env("POOLQUEUE_TEST_OPEN", rig.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("opened with 2 jobs"), "{said}");
+    rig.insert([job(3)], 0);
+    rig.verify();
 }
 
 #[test]
-fn of_several_creators_one_wins_and_nothing_is_left_over() {
+fn several_creators_get_one_file_and_nothing_is_left_over() {
     for _ in 0..5 {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("jobs.db");
@@ -218,12 +226,12 @@ fn of_several_creators_one_wins_and_nothing_is_left_over() {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(create)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(opened.iter().filter(|result| result.is_ok()).count(), 1);
-        for error in opened.iter().filter_map(|result| result.as_ref().err()) {
-            assert_eq!(error.kind(), BackendErrorKind::AlreadyOpen, "{error}");
+        for (number, store) in opened.into_iter().enumerate() {
+            let mut rig = Rig { directory: tempfile::tempdir().unwrap(), store: store.unwrap() };
+            rig.insert([job(number as u64)], 0);
+            assert_eq!(rig.counts().total(), number as u64 + 1);
         }
-        drop(opened);
-        assert_eq!(files(directory.path()), ["jobs.db", "jobs.db-poolqueue-lock"]);
+        assert_eq!(files(directory.path()), ["jobs.db"]);
         assert!(try_open(&path).is_ok());
     }
 }

@@ -44,6 +44,8 @@ pub struct Elsewhere {
     pub forgotten: bool,
     /// Jobs held by handles that are gone.
     pub orphaned: Vec<Lease>,
+    /// Whether the store has written something along with this, so that the transaction is to be committed.
+    pub wrote: bool,
 }
 
 /// What a store inside the process provides. Synchronous; owned by one writer thread.

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use poolqueue_core::lifecycle::JobState;
-use poolqueue_core::{Attempt, JobId, Priority, TagSet, Timestamp, UniqueKey};
+use poolqueue_core::{Attempt, JobId, Phase, Priority, TagSet, Timestamp, UniqueKey};
 use rusqlite::{CachedStatement, Row, params};
 
 use super::seal::{Columns, Part, Seal};
@@ -9,7 +9,7 @@ use super::span::{backoff, backoff_text};
 use super::{Flaw, Names, read_u32, read_u64, stored_u64};
 
 /// The columns of the table of jobs, in the order in which they are read and written.
-pub(crate) const COLUMNS: [&str; 33] = [
+pub(crate) const COLUMNS: [&str; 34] = [
     "sequence",
     "id",
     "queue",
@@ -39,6 +39,7 @@ pub(crate) const COLUMNS: [&str; 33] = [
     "last_retry_at",
     "finalized_at",
     "assignee",
+    "owner",
     "outcome",
     "history_first",
     "history_next",
@@ -48,6 +49,8 @@ pub(crate) const COLUMNS: [&str; 33] = [
 /// What a row says beside the state: where the rest of the job is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extra {
+    /// The number of the handle that holds it.
+    pub(crate) owner: Option<i64>,
     /// Under which attempt it has an outcome, if it has one.
     pub(crate) outcome: Option<u32>,
     /// The number of its first history entry: so many were cut.
@@ -95,6 +98,7 @@ pub(crate) struct StoredRow<'a> {
     last_retry_at: Option<i64>,
     finalized_at: Option<i64>,
     assignee: Option<&'a str>,
+    owner: Option<i64>,
     outcome: Option<i64>,
     history_first: i64,
     history_next: i64,
@@ -150,6 +154,7 @@ impl<'a> StoredRow<'a> {
             last_retry_at: micros(state.last_retry_at),
             finalized_at: micros(state.finalized_at),
             assignee: state.assignee.as_deref(),
+            owner: extra.owner,
             outcome: extra.outcome.map(i64::from),
             history_first: stored_u64(extra.history_first)?,
             history_next: stored_u64(extra.history_next)?,
@@ -193,6 +198,7 @@ impl<'a> StoredRow<'a> {
             last_retry_at: c.opt_int()?,
             finalized_at: c.opt_int()?,
             assignee: c.opt_text()?,
+            owner: c.opt_int()?,
             outcome: c.opt_int()?,
             history_first: c.int()?,
             history_next: c.int()?,
@@ -209,7 +215,11 @@ impl<'a> StoredRow<'a> {
         seal.int(self.attempt).int(self.failures).int(self.retry_count).int(self.crashes);
         seal.int(self.run_at).int(self.due).opt_int(self.deadline).int(self.suspect).opt_int(self.started_at);
         seal.opt_int(self.assigned_at).opt_int(self.last_retry_at).opt_int(self.finalized_at);
-        seal.opt_text(self.assignee).opt_int(self.outcome).int(self.history_first).int(self.history_next);
+        seal.opt_text(self.assignee)
+            .opt_int(self.owner)
+            .opt_int(self.outcome)
+            .int(self.history_first)
+            .int(self.history_next);
         seal.finish()
     }
 
@@ -225,6 +235,7 @@ impl<'a> StoredRow<'a> {
             return Err(Flaw::seal());
         }
         let extra = Extra {
+            owner: self.owner,
             outcome: self.outcome.map(read_u32).transpose()?,
             history_first: read_u64(self.history_first)?,
             history_next: read_u64(self.history_next)?,
@@ -238,6 +249,9 @@ impl<'a> StoredRow<'a> {
         let stored = self.stored(names)?;
         if StoredRow::of(&stored.state, stored.extra)?.seal != self.seal {
             return Err(Flaw::new("its phase, deadline or suspect column does not follow from the others"));
+        }
+        if stored.extra.owner.is_some() != (stored.state.phase() == Phase::Held) {
+            return Err(Flaw::new("it is held by nobody, or by someone without being held"));
         }
         Ok(stored)
     }
@@ -306,6 +320,7 @@ impl<'a> StoredRow<'a> {
             self.last_retry_at,
             self.finalized_at,
             self.assignee,
+            self.owner,
             self.outcome,
             self.history_first,
             self.history_next,
@@ -335,6 +350,7 @@ impl<'a> StoredRow<'a> {
             self.last_retry_at,
             self.finalized_at,
             self.assignee,
+            self.owner,
             self.outcome,
             self.history_first,
             self.history_next,

@@ -17,9 +17,7 @@ fn every_connection_has_the_settings_that_are_promised() {
     apply(&writer, Role::Writer, &site, &options).unwrap();
     let reader = connect_reader(&site, &options).unwrap();
     for conn in [&writer, &reader] {
-        for (name, value) in
-            [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1"), ("busy_timeout", "5000")]
-        {
+        for (name, value) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
             assert_eq!(read(conn, name).unwrap(), value, "{name}");
         }
     }

@@ -38,7 +38,7 @@ fn a_full_disk_changes_nothing_and_the_store_goes_on_when_there_is_room() {
     let mut store = open(&directory);
     insert(&mut store, 1, 10).unwrap();
     let set_most = |store: &SqliteStore, pages: i64| {
-        let conn = &store.opened.as_ref().unwrap().conn;
+        let conn = store.conn.as_ref().unwrap();
         conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     };
     set_most(&store, 1);
@@ -78,10 +78,10 @@ fn a_statement_that_fails_leaves_the_transaction_to_its_group() {
 fn nothing_is_written_after_the_transaction_ended_underneath() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
-    let conn = &store.opened.as_ref().unwrap().conn;
+    let conn = store.conn.as_ref().unwrap();
     let mut names = crate::codec::Names::default();
     assert!(conn.is_autocommit());
-    let mut txn = crate::txn::SqliteTxn::new(conn, &store.shared, &mut names);
+    let mut txn = crate::txn::SqliteTxn::new(conn, &store.shared, &mut names, None);
     let error = poolqueue_core::Txn::put_record(&mut txn, "record", Some((1, b"value"))).unwrap_err();
     assert!(error.to_string().contains("rolled back by an earlier error"), "{error}");
     assert_eq!(store.reader().snapshot().unwrap().record("record").unwrap(), None);

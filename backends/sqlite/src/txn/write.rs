@@ -53,7 +53,22 @@ impl SqliteTxn<'_> {
         let old = self.expect(&step.before)?;
         let outcome = self.store_outcome(&old, step, output)?;
         let (history_first, history_next) = self.append(&old, &step.history(), history_max)?;
-        self.update(&old, &step.after, Extra { outcome, history_first, history_next })
+        let owner = self.owner(&old, step)?;
+        self.update(&old, &step.after, Extra { owner, outcome, history_first, history_next })
+    }
+
+    /// The handle that holds the job after the step. One that held it before and is not this one is told.
+    fn owner(&mut self, old: &Stored, step: &Transition) -> Result<Option<i64>, BackendError> {
+        let (id, site, sql, own) = (step.after.id, self.site(), self.sql(), self.shared.handle());
+        if step.took_slot() {
+            self.claimed = true;
+            return Ok(Some(own));
+        }
+        if let Some(owner) = old.extra.owner.filter(|owner| *owner != own) {
+            let touched = self.writing(&sql.touch)?.execute(params![owner, id.as_bytes().as_slice()]);
+            touched.map_err(|error| site.engine("tell the holder of a job", error))?;
+        }
+        Ok(old.extra.owner.filter(|_| !step.freed_slot()))
     }
 
     /// Stores another state of a job without anything else: no history, no outcome.

@@ -191,8 +191,8 @@ pub(super) fn learn(
         }
         done.absorb(&changes);
     }
-    // The note itself is taken out of the store.
-    done.wrote |= !found.applied.is_empty() || !found.touched.is_empty();
+    // What was noted is taken out of the store.
+    done.wrote |= found.wrote || !found.applied.is_empty() || !found.touched.is_empty();
     if found.changed {
         standing.iter_mut().for_each(|one| one.look_again = true);
     }
