@@ -141,9 +141,9 @@ statements! {
     list = "SELECT {columns} FROM {p}jobs WHERE id > ?1 ORDER BY id";
     held = "SELECT {columns} FROM {p}jobs INDEXED BY {p}jobs_held \
         WHERE phase = '{held}' AND id > ?1 ORDER BY id";
-    /// Whether a job ended before a time.
-    any_finalized = "SELECT 1 FROM {p}jobs INDEXED BY {p}jobs_finalized \
-        WHERE phase = '{final}' AND finalized_at < ?1 LIMIT 1";
+    /// Jobs that ended before a time, up to some.
+    finalized = "SELECT id FROM {p}jobs INDEXED BY {p}jobs_finalized \
+        WHERE phase = '{final}' AND finalized_at < ?1 LIMIT ?2";
     /// Jobs in the order in which they were enqueued.
     walk = "SELECT {columns} FROM {p}jobs ORDER BY sequence";
     walk_keys = "SELECT queue, name, holder, seal FROM {p}unique_keys";

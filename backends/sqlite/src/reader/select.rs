@@ -5,13 +5,16 @@ use std::ops::Bound;
 
 use poolqueue_core::{
     BackendError, Cursor, Detail, Filter, Job, JobId, Output, Page, Phase, Query, Status, StatusSet,
+    Timestamp,
 };
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
 use crate::codec::{Stored, StoredRow};
 
 use super::SqliteSnapshot;
 
+/// Jobs that are looked up one by one rather than found by reading all.
+const FEW: u32 = 2_000;
 /// The place of the column `status` in a row of jobs.
 const STATUS: usize = 12;
 
@@ -58,11 +61,11 @@ pub(super) fn each(
         });
     }
     if let Some(limit) = filter.finalized_before {
-        // What a sweeper asks again and again, and mostly there are none.
-        let sql = &snapshot.sql().any_finalized;
-        let any = conn.prepare_cached(sql).and_then(|mut statement| statement.exists([limit.as_micros()]));
-        if !any.map_err(|error| snapshot.site().engine("look for jobs that ended", error))? {
-            return Ok(());
+        // What a sweeper asks again and again: mostly there are few, or none. Many are found as well by reading all.
+        let ended = few_ended(conn, &snapshot.sql().finalized, limit);
+        let ended = ended.map_err(|error| snapshot.site().engine("look for jobs that ended", error))?;
+        if let Some(ids) = ended {
+            return each_of(snapshot, conn, filter, after, ids, each);
         }
     }
     let takes = |row: &Row<'_>| {
@@ -73,6 +76,15 @@ pub(super) fn each(
     rows(snapshot, conn, &snapshot.sql().list, after, takes, |stored| {
         if filter.matches(&stored.state) { each(stored) } else { Ok(true) }
     })
+}
+
+/// The jobs that ended before a time; `None` when there are many.
+fn few_ended(conn: &Connection, sql: &str, before: Timestamp) -> rusqlite::Result<Option<BTreeSet<JobId>>> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let id = |row: &Row<'_>| row.get(0).map(JobId::from_bytes);
+    let rows = statement.query_map(params![before.as_micros(), FEW + 1], id)?;
+    let ids = rows.collect::<rusqlite::Result<BTreeSet<JobId>>>()?;
+    Ok((ids.len() <= FEW as usize).then_some(ids))
 }
 
 /// As [`each`], among the jobs that are held.

@@ -79,7 +79,7 @@ fn claims_and_timers_use_the_index_made_for_them() {
         (&sql.load, &["SEARCH p_jobs USING INDEX p_jobs_id (id=?)"]),
         (&sql.list, &["SEARCH p_jobs USING INDEX p_jobs_id (id>?)"]),
         (&sql.held, &["SEARCH p_jobs USING INDEX p_jobs_held (id>?)"]),
-        (&sql.any_finalized, &["SEARCH p_jobs USING COVERING INDEX p_jobs_finalized (finalized_at<?)"]),
+        (&sql.finalized, &["SEARCH p_jobs USING INDEX p_jobs_finalized (finalized_at<?)"]),
     ];
     for (statement, expected) in cases {
         assert_eq!(plan(&conn, statement), expected, "{statement}");
