@@ -4,8 +4,8 @@ pub use poolqueue_core::memory::MemoryBackend;
 
 #[cfg(feature = "redb")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redb")))]
-pub use poolqueue_redb::{RedbBackend, RedbOptions};
+pub use poolqueue_redb::{RedbBackend, RedbOptions, redb};
 
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use poolqueue_sqlite::{SqliteBackend, SqliteOptions};
+pub use poolqueue_sqlite::{SqliteBackend, SqliteOptions, rusqlite};

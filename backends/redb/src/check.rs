@@ -23,7 +23,7 @@ impl Checker {
         let stopped = Arc::clone(&stop);
         let site = shared.site().clone();
         let run = move || {
-            match shared.settled_view().and_then(|view| verify::verify(&view, shared.site(), &stopped)) {
+            match shared.exact_view().and_then(|view| verify::verify(&view, shared.site(), &stopped)) {
                 Ok(Some(_)) => shared.note_verified(),
                 // Stopped, closed, or not readable just now: it stays unverified.
                 Ok(None) => {}

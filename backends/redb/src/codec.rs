@@ -19,7 +19,8 @@ mod tests;
 use bincode::{BorrowDecode, Encode};
 
 pub(crate) use meta::{
-    FINALS, FORMAT, SEQUENCE, StoredFormat, StoredHolder, StoredRecord, StoredSequence, StoredTally,
+    FINALS, FORMAT, OWNER, SEQUENCE, StoredFormat, StoredHolder, StoredOwner, StoredRecord, StoredSequence,
+    StoredTally,
 };
 pub(crate) use names::Names;
 pub(crate) use parts::{StoredBody, StoredChunk, StoredEntry, StoredError, StoredOutcome};

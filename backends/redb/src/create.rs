@@ -20,20 +20,36 @@ use crate::site::Site;
 /// Attempts to find a temporary name that nobody has left behind.
 const NAMES_MAX: u32 = 1000;
 
-/// Makes a new store at the path, unless there is a file by now: then that one is left as it is.
-pub(crate) fn create(site: &Site, options: &RedbOptions) -> Result<(), BackendError> {
+/// What became of a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// It has its name.
+    New,
+    /// There was a file of that name, which was left as it is.
+    Taken,
+}
+
+/// Makes a new file at the path, unless there is one by now: then that one is left as it is. `fill` writes what is in
+/// it, and closes it.
+pub(crate) fn create(
+    site: &Site,
+    options: &RedbOptions,
+    fill: impl FnOnce(Database, &Site) -> Result<(), BackendError>,
+) -> Result<Published, BackendError> {
     let (file, temporary) = temporary_file(site)?;
-    let result = build(&temporary, file, options).and_then(|()| publish(&temporary, site));
+    let temporary = site.at(temporary);
+    let result = build(&temporary, file, options, fill).and_then(|()| publish(temporary.path(), site));
     // Whatever happened, the temporary name has served: the file has its own by now or is not wanted.
-    let removed = fs::remove_file(&temporary);
-    result?;
+    let removed = fs::remove_file(temporary.path());
+    let published = result?;
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Site::new(temporary).io("remove the temporary file", error));
+            return Err(temporary.io("remove the temporary file", error));
         }
         _ => {}
     }
-    sync_directory(site)
+    sync_directory(directory(site.path()), site)?;
+    Ok(published)
 }
 
 fn directory(path: &Path) -> &Path {
@@ -71,27 +87,37 @@ fn temporary_file(site: &Site) -> Result<(File, PathBuf), BackendError> {
 }
 
 /// Fills the temporary file and makes it durable.
-fn build(temporary: &Path, file: File, options: &RedbOptions) -> Result<(), BackendError> {
-    let site = Site::new(temporary.to_owned());
+fn build(
+    site: &Site,
+    file: File,
+    options: &RedbOptions,
+    fill: impl FnOnce(Database, &Site) -> Result<(), BackendError>,
+) -> Result<(), BackendError> {
     let sync = file.try_clone().map_err(|error| site.io("open it twice", error))?;
-    let db = database::open(file, &site, options, Opening { check: false })?;
-    site.guard("create the store", || write_format(db, &site))?;
+    let db = database::open(file, site, options, Opening { check: false })?;
+    site.guard("create the store", || fill(db, site))?;
     sync.sync_all().map_err(|error| site.io("sync the new file", error))
 }
 
-fn write_format(db: Database, site: &Site) -> Result<(), BackendError> {
-    let mut txn = db.begin_write().map_err(|error| site.engine("begin the first transaction", error))?;
-    txn.set_durability(Durability::Immediate).map_err(|error| site.engine("ask for durability", error))?;
-    format::upgrade(&txn, 0, site)?;
-    txn.commit().map_err(|error| site.engine("commit the first transaction", error))?;
+/// Fills a new file with a store without jobs.
+pub(crate) fn write_store(db: Database, site: &Site) -> Result<(), BackendError> {
+    write_format(&db, site)?;
     db.close().map_err(|error| site.engine("close the new file", error))
 }
 
+/// Makes the tables.
+pub(crate) fn write_format(db: &Database, site: &Site) -> Result<(), BackendError> {
+    let mut txn = db.begin_write().map_err(|error| site.engine("begin the first transaction", error))?;
+    txn.set_durability(Durability::Immediate).map_err(|error| site.engine("ask for durability", error))?;
+    format::upgrade(&txn, 0, site)?;
+    txn.commit().map_err(|error| site.engine("commit the first transaction", error))
+}
+
 /// Gives the finished file its name, unless the name is taken.
-fn publish(temporary: &Path, site: &Site) -> Result<(), BackendError> {
+fn publish(temporary: &Path, site: &Site) -> Result<Published, BackendError> {
     match fs::hard_link(temporary, site.path()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => Ok(Published::New),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Published::Taken),
         // A file system without hard links (FAT, some network shares). std has no rename that fails on an
         // existing name; between the look and the rename another creator's file can be replaced, which by
         // then is whole but unused unless it was opened in those microseconds.
@@ -99,18 +125,24 @@ fn publish(temporary: &Path, site: &Site) -> Result<(), BackendError> {
             if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
         {
             if fs::symlink_metadata(site.path()).is_ok() {
-                return Ok(());
+                return Ok(Published::Taken);
             }
-            fs::rename(temporary, site.path()).map_err(|error| site.io("give the new file its name", error))
+            fs::rename(temporary, site.path())
+                .map_err(|error| site.io("give the new file its name", error))?;
+            Ok(Published::New)
         }
         Err(error) => Err(site.io("give the new file its name", error)),
     }
 }
 
-/// Makes the new name durable.
-fn sync_directory(site: &Site) -> Result<(), BackendError> {
+/// Makes the name of a file durable that is there already, whoever gave it the name.
+pub(crate) fn sync_directory_of(site: &Site) -> Result<(), BackendError> {
+    let path = fs::canonicalize(site.path()).map_err(|error| site.io("find its directory", error))?;
+    sync_directory(directory(&path), site)
+}
+
+fn sync_directory(directory: &Path, site: &Site) -> Result<(), BackendError> {
     if cfg!(unix) {
-        let directory = directory(site.path());
         File::open(directory)
             .and_then(|directory| directory.sync_all())
             .map_err(|error| site.io(&format!("sync the directory {}", directory.display()), error))?;

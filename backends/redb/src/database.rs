@@ -36,15 +36,49 @@ pub(crate) struct Opened {
 pub(crate) fn open_or_create(site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
     match fs::metadata(site.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create::create(site, options)?;
+            create::create(site, options, create::write_store)?;
             open_existing(site, options)
         }
         _ => open_existing(site, options),
     }
 }
 
+/// Opens the database at the path for the application, whatever is in it; makes a store first when there is no file.
+pub(crate) fn open_for_application(site: &Site, options: &RedbOptions) -> Result<Database, BackendError> {
+    match fs::metadata(site.path()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create::create(site, options, create::write_store)?;
+        }
+        _ => {}
+    }
+    Ok(open_found(find(site)?, site, options)?.db)
+}
+
 /// Opens the store at the path, which must exist.
 pub(crate) fn open_existing(site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
+    let found = find(site)?;
+    refuse_foreign(site)?;
+    let opened = open_found(found, site, options)?;
+    site.guard("read the format", || prepare(&opened.db, site))?;
+    Ok(opened)
+}
+
+/// Brings the tables to the format of this version, and forgets what nobody needs any more.
+fn prepare(db: &Database, site: &Site) -> Result<(), BackendError> {
+    let format = read_format(db, site)?;
+    let read = db.begin_read().map_err(|error| site.engine("begin to read", error))?;
+    if format == format::FORMAT && !format::has_notes(&read, site)? {
+        return Ok(());
+    }
+    drop(read);
+    let txn = db.begin_write().map_err(|error| site.engine("begin the upgrade", error))?;
+    format::upgrade(&txn, format, site)?;
+    format::empty_inbox(&txn, site)?;
+    txn.commit().map_err(|error| site.engine("commit the upgrade", error))
+}
+
+/// The redb file at the path, and its length.
+fn find(site: &Site) -> Result<(File, u64), BackendError> {
     let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
     if metadata.is_dir() {
         return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
@@ -58,19 +92,16 @@ pub(crate) fn open_existing(site: &Site, options: &RedbOptions) -> Result<Opened
         .open(site.path())
         .map_err(|error| site.io("open it for reading and writing", error))?;
     check_magic(&mut file, site)?;
-    refuse_foreign(site)?;
-    let check = metadata.len() <= options.check_on_open_max_bytes;
-    let db = open(file, site, options, Opening { check })?;
-    site.guard("read the format", || {
-        let format = read_format(&db, site)?;
-        if format < format::FORMAT {
-            let txn = db.begin_write().map_err(|error| site.engine("begin the upgrade", error))?;
-            format::upgrade(&txn, format, site)?;
-            txn.commit().map_err(|error| site.engine("commit the upgrade", error))?;
-        }
-        Ok(())
-    })?;
-    Ok(Opened { db, checked: check })
+    Ok((file, metadata.len()))
+}
+
+fn open_found(found: (File, u64), site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
+    let (file, len) = found;
+    // Whoever made the file may not have come to it: from now on things are written that must last.
+    create::sync_directory_of(site)?;
+    let checked = len <= options.check_on_open_max_bytes;
+    let db = open(file, site, options, Opening { check: checked })?;
+    Ok(Opened { db, checked })
 }
 
 /// Opens a file as a database, whatever is in it.
@@ -162,7 +193,7 @@ fn peek(site: &Site, lock: bool) -> Result<(), BackendError> {
 /// The format of a database; `Invalid` when it has no tables of ours.
 fn read_format(db: &impl ReadableDatabase, site: &Site) -> Result<u32, BackendError> {
     let txn = db.begin_read().map_err(|error| site.engine("begin to read", error))?;
-    match txn.open_table(format::META) {
+    match txn.open_table(site.layout().meta()) {
         Ok(meta) => format::read(&meta, site),
         Err(TableError::TableDoesNotExist(_)) => {
             let what = "is a redb database without poolqueue tables: another program's";

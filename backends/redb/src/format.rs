@@ -9,28 +9,95 @@
 //! | `poolqueue_history` | job id, number | older entries of its history |
 //! | `poolqueue_unique` | queue, 0, key | the unfinished job that holds a unique key |
 //! | `poolqueue_records` | key | a record and its version |
-//! | `poolqueue_meta` | name | the format, the sequence, the counters of jobs that are over |
+//! | `poolqueue_meta` | name | the format, the sequence, the counters of jobs that are over, the owner |
+//! | `poolqueue_inbox` | number | nothing: a change that a transaction of the application's made |
 //!
-//! Only `live` is read when the store is opened: jobs that are over cost nothing.
+//! `poolqueue_` is the prefix the options give. The inbox and the owner, the random name of whoever opened the queue
+//! last, are only there when the database is the application's. Only `live` is read when the store is opened: jobs that are over cost nothing.
 
-use poolqueue_core::{BackendError, BackendErrorKind};
-use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use poolqueue_core::{BackendError, BackendErrorKind, Invalid};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use crate::codec::{self, Owner, Part, StoredFormat};
+use crate::reader::table;
 use crate::site::Site;
 
 pub(crate) type Id = &'static [u8; 16];
 pub(crate) type Bytes = &'static [u8];
 
-pub(crate) const LIVE: TableDefinition<'_, Id, Bytes> = TableDefinition::new("poolqueue_live");
-pub(crate) const DONE: TableDefinition<'_, Id, Bytes> = TableDefinition::new("poolqueue_done");
-pub(crate) const BODY: TableDefinition<'_, Id, Bytes> = TableDefinition::new("poolqueue_body");
-pub(crate) const OUTCOME: TableDefinition<'_, Id, Bytes> = TableDefinition::new("poolqueue_outcome");
-pub(crate) const HISTORY: TableDefinition<'_, (Id, u32), Bytes> = TableDefinition::new("poolqueue_history");
-pub(crate) const UNIQUE: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("poolqueue_unique");
-pub(crate) const RECORDS: TableDefinition<'_, &'static str, Bytes> =
-    TableDefinition::new("poolqueue_records");
-pub(crate) const META: TableDefinition<'_, &'static str, Bytes> = TableDefinition::new("poolqueue_meta");
+/// What the names of the tables begin with unless the options say otherwise.
+pub(crate) const PREFIX: &str = "poolqueue_";
+/// The longest prefix of a table's name.
+const PREFIX_BYTES_MAX: usize = 64;
+
+/// The tables of a store, by their names in the file.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    prefix: String,
+    live: String,
+    done: String,
+    body: String,
+    outcome: String,
+    history: String,
+    unique: String,
+    records: String,
+    meta: String,
+    inbox: String,
+}
+
+macro_rules! definitions {
+    ($($name:ident: $key:ty => $value:ty),* $(,)?) => {
+        $(pub(crate) fn $name(&self) -> TableDefinition<'_, $key, $value> {
+            TableDefinition::new(&self.$name)
+        })*
+    };
+}
+
+impl Layout {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let name = |table: &str| format!("{prefix}{table}");
+        Layout {
+            prefix: prefix.to_owned(),
+            live: name("live"),
+            done: name("done"),
+            body: name("body"),
+            outcome: name("outcome"),
+            history: name("history"),
+            unique: name("unique"),
+            records: name("records"),
+            meta: name("meta"),
+            inbox: name("inbox"),
+        }
+    }
+
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    definitions! {
+        live: Id => Bytes,
+        done: Id => Bytes,
+        body: Id => Bytes,
+        outcome: Id => Bytes,
+        history: (Id, u32) => Bytes,
+        unique: Bytes => Bytes,
+        records: &'static str => Bytes,
+        meta: &'static str => Bytes,
+        inbox: u64 => (),
+    }
+}
+
+/// Refuses a prefix that would not be part of a name.
+pub(crate) fn check_prefix(prefix: &str) -> Result<(), BackendError> {
+    let plain = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let starts = !prefix.starts_with(|first: char| first.is_ascii_digit());
+    if plain && starts && prefix.len() <= PREFIX_BYTES_MAX {
+        return Ok(());
+    }
+    let reason =
+        format!("{prefix:?} is not up to {PREFIX_BYTES_MAX} letters, digits and '_', the first no digit");
+    Err(Invalid::new("table_prefix", reason).into())
+}
 
 /// The format this version writes.
 pub(crate) const FORMAT: u32 = 1;
@@ -60,25 +127,41 @@ pub(crate) fn upgrade(txn: &WriteTransaction, from: u32, site: &Site) -> Result<
     let stored = StoredFormat { version: FORMAT };
     codec::seal(Owner::new(Part::Meta, codec::FORMAT.as_bytes()), &stored, &mut row)
         .map_err(|flaw| site.flaw("the format", flaw))?;
-    let mut meta = txn.open_table(META).map_err(|error| engine(error.into()))?;
+    let mut meta = txn.open_table(site.layout().meta()).map_err(|error| engine(error.into()))?;
     meta.insert(codec::FORMAT, row.as_slice()).map_err(|error| engine(error.into()))?;
     Ok(())
 }
 
 /// Every table exists from the start, so that opening one to read never has to create it.
 fn create_tables(txn: &WriteTransaction, site: &Site) -> Result<(), BackendError> {
+    let layout = site.layout();
     let create = || -> Result<(), redb::TableError> {
-        txn.open_table(LIVE)?;
-        txn.open_table(DONE)?;
-        txn.open_table(BODY)?;
-        txn.open_table(OUTCOME)?;
-        txn.open_table(HISTORY)?;
-        txn.open_table(UNIQUE)?;
-        txn.open_table(RECORDS)?;
-        txn.open_table(META)?;
+        txn.open_table(layout.live())?;
+        txn.open_table(layout.done())?;
+        txn.open_table(layout.body())?;
+        txn.open_table(layout.outcome())?;
+        txn.open_table(layout.history())?;
+        txn.open_table(layout.unique())?;
+        txn.open_table(layout.records())?;
+        txn.open_table(layout.meta())?;
         Ok(())
     };
     create().map_err(|error| site.engine("create the tables", error))
+}
+
+/// Whether transactions of the application's have left notes that nobody has read.
+pub(crate) fn has_notes(txn: &ReadTransaction, site: &Site) -> Result<bool, BackendError> {
+    match table(txn, site.layout().inbox(), site)? {
+        Some(inbox) => inbox.is_empty().map(|empty| !empty),
+        None => Ok(false),
+    }
+    .map_err(|error| site.engine("read the notes", error))
+}
+
+/// Forgets the notes that nobody has read: whoever opens the store reads the tables.
+pub(crate) fn empty_inbox(txn: &WriteTransaction, site: &Site) -> Result<(), BackendError> {
+    let deleted = txn.delete_table(site.layout().inbox());
+    deleted.map(|_| ()).map_err(|error| site.engine("empty the inbox", error))
 }
 
 /// The format written in `meta`; an error when it is newer than [`FORMAT`].

@@ -2,7 +2,6 @@ use poolqueue_core::{BackendError, JobId};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
 use crate::codec::{FINALS, Names, Owner, Part, SEQUENCE, StoredSequence, StoredState, StoredTally, unseal};
-use crate::format;
 use crate::index::{Index, Loader};
 use crate::site::Site;
 use crate::tally::Tally;
@@ -17,6 +16,8 @@ pub(crate) struct Memory {
     committed_sequence: Sequence,
     /// No stored id is greater; `None` when there are none. New ids mostly are, and need not be looked for.
     pub(crate) ceiling: Option<JobId>,
+    /// Up to which staged change the transaction under way knows what became of it.
+    pub(crate) resolved: Option<u64>,
 }
 
 /// The order of enqueues. Numbers are given out of blocks that were reserved in the file before, so that the
@@ -40,7 +41,7 @@ impl Memory {
         let engine = |error: redb::Error| site.engine("read the unfinished jobs", error);
         let txn = db.begin_read().map_err(|error| engine(error.into()))?;
         let mut memory = Memory::default();
-        let live = txn.open_table(format::LIVE).map_err(|error| engine(error.into()))?;
+        let live = txn.open_table(site.layout().live()).map_err(|error| engine(error.into()))?;
         let mut loader = Loader::default();
         for row in live.iter().map_err(|error| engine(error.into()))? {
             let (key, value) = row.map_err(|error| engine(error.into()))?;
@@ -50,13 +51,13 @@ impl Memory {
                 .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
             loader.add(&state);
         }
-        let done = txn.open_table(format::DONE).map_err(|error| engine(error.into()))?;
+        let done = txn.open_table(site.layout().done()).map_err(|error| engine(error.into()))?;
         for table in [&live, &done] {
             if let Some((key, _)) = table.last().map_err(|error| engine(error.into()))? {
                 memory.ceiling = memory.ceiling.max(Some(JobId::from_bytes(*key.value())));
             }
         }
-        let meta = txn.open_table(format::META).map_err(|error| engine(error.into()))?;
+        let meta = txn.open_table(site.layout().meta()).map_err(|error| engine(error.into()))?;
         let mut finals = Tally::default();
         if let Some(row) = meta.get(FINALS).map_err(|error| engine(error.into()))? {
             finals = unseal::<StoredTally>(Owner::new(Part::Meta, FINALS.as_bytes()), row.value())
@@ -77,11 +78,13 @@ impl Memory {
     pub(crate) fn commit(&mut self) {
         self.index.commit();
         self.committed_sequence = self.sequence;
+        self.resolved = None;
     }
 
     /// Takes back what the transaction changed. The ceiling may stay too high: that only costs a look.
     pub(crate) fn rollback(&mut self) {
         self.index.rollback();
         self.sequence = self.committed_sequence;
+        self.resolved = None;
     }
 }

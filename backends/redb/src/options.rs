@@ -1,5 +1,7 @@
 use std::fmt;
+use std::time::Duration;
 
+use crate::format;
 use crate::storage::Wrap;
 
 /// How a [`RedbStore`](crate::RedbStore) is opened.
@@ -14,6 +16,14 @@ pub struct RedbOptions {
     /// Files up to this size, in bytes, are read and checked in full when they are opened; larger ones in the
     /// background afterwards. Default 64 MiB; `u64::MAX` checks files of any size, 0 none.
     pub check_on_open_max_bytes: u64,
+    /// What the names of the tables begin with: up to 64 ASCII letters, digits and `_`, the first no digit. Default
+    /// `poolqueue_`. Queues with different prefixes live side by side in one database; a queue is found again only
+    /// under the prefix it was made with.
+    pub table_prefix: String,
+    /// How long a call waits for a write transaction of the application's to end, before it fails as `Busy` and
+    /// nothing of it is applied. Default 5 s. Only for databases that are the application's: nobody else writes to a
+    /// file that the store opened by itself.
+    pub busy_timeout: Duration,
     /// Test hook: see [`Storage`](crate::storage::Storage).
     pub(crate) wrap: Option<Wrap>,
 }
@@ -25,6 +35,8 @@ impl Default for RedbOptions {
             cache_bytes: 64 * MIB,
             preallocate_step: 16 * MIB as u64,
             check_on_open_max_bytes: 64 * MIB as u64,
+            table_prefix: format::PREFIX.to_owned(),
+            busy_timeout: Duration::from_secs(5),
             wrap: None,
         }
     }
@@ -52,6 +64,20 @@ impl RedbOptions {
         self
     }
 
+    /// Sets [`table_prefix`](Self::table_prefix). Checked when the store is opened.
+    #[must_use]
+    pub fn with_table_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.table_prefix = prefix.into();
+        self
+    }
+
+    /// Sets [`busy_timeout`](Self::busy_timeout).
+    #[must_use]
+    pub fn with_busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
     /// Puts something between redb and each file that is opened: for recorders and fault injectors.
     #[doc(hidden)]
     #[must_use]
@@ -67,6 +93,8 @@ impl fmt::Debug for RedbOptions {
             .field("cache_bytes", &self.cache_bytes)
             .field("preallocate_step", &self.preallocate_step)
             .field("check_on_open_max_bytes", &self.check_on_open_max_bytes)
+            .field("table_prefix", &self.table_prefix)
+            .field("busy_timeout", &self.busy_timeout)
             .finish_non_exhaustive()
     }
 }

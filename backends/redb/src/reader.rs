@@ -14,13 +14,13 @@ use poolqueue_core::{
     BackendError, Counts, Filter, Health, HistoryEntry, Job, JobId, Lease, Output, Page, Query, Reader,
     Snapshot, Verified,
 };
-use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, TableError};
+use redb::{Key, ReadOnlyTable, ReadTransaction, TableDefinition, TableError, Value};
 
 use crate::codec::{
     Names, Owner, Part, StoredBody, StoredChunk, StoredEntry, StoredOutcome, StoredRecord, StoredState,
     unseal,
 };
-use crate::format::{self, Bytes, Id};
+use crate::format::{Bytes, Id};
 use crate::shared::{Shared, View};
 use crate::site::Site;
 use crate::verify;
@@ -61,11 +61,11 @@ pub struct RedbSnapshot {
 }
 
 /// A table; `None` where the file has none.
-pub(crate) fn table<K: Key + 'static>(
+pub(crate) fn table<K: Key + 'static, V: Value + 'static>(
     txn: &ReadTransaction,
-    definition: TableDefinition<'_, K, Bytes>,
+    definition: TableDefinition<'_, K, V>,
     site: &Site,
-) -> Result<Option<ReadOnlyTable<K, Bytes>>, BackendError> {
+) -> Result<Option<ReadOnlyTable<K, V>>, BackendError> {
     match txn.open_table(definition) {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -146,14 +146,22 @@ impl RedbSnapshot {
         self.shared.noted(self.site().guard("read", read))
     }
 
+    /// Another view, when the figures of this one may be behind what transactions of the application's have committed.
+    fn exact(&self) -> Result<Option<View>, BackendError> {
+        if self.view.current {
+            return Ok(None);
+        }
+        self.reading(|| self.shared.exact_view().map(Some))
+    }
+
     fn job_tables(&self) -> Result<JobTables<'_>, BackendError> {
         let (txn, site) = (&self.view.txn, self.site());
         Ok(JobTables {
             site,
-            live: table(txn, format::LIVE, site)?,
-            done: table(txn, format::DONE, site)?,
-            body: table(txn, format::BODY, site)?,
-            outcome: table(txn, format::OUTCOME, site)?,
+            live: table(txn, site.layout().live(), site)?,
+            done: table(txn, site.layout().done(), site)?,
+            body: table(txn, site.layout().body(), site)?,
+            outcome: table(txn, site.layout().outcome(), site)?,
         })
     }
 
@@ -170,7 +178,7 @@ impl RedbSnapshot {
 
     fn read_history(&self, id: JobId) -> Result<Option<(Vec<HistoryEntry>, u64)>, BackendError> {
         let site = self.site();
-        let chunks = table(&self.view.txn, format::HISTORY, site)?;
+        let chunks = table(&self.view.txn, site.layout().history(), site)?;
         let flawed = |flaw| site.flaw(format_args!("the history of job {id}"), flaw);
         self.job_tables()?.find(id, |stored, _| {
             let history = stored.history;
@@ -228,7 +236,7 @@ impl Snapshot for RedbSnapshot {
     fn count(&self, filter: &Filter) -> Result<Counts, BackendError> {
         let by_status_only = Filter { statuses: None, ..filter.clone() }.is_everything();
         if by_status_only {
-            let figures = self.view.figures;
+            let figures = self.exact()?.map_or(self.view.figures, |view| view.figures);
             return Ok(figures.live.plus(&figures.finals).counts(|status| filter.takes_status(status)));
         }
         self.reading(|| {
@@ -246,14 +254,17 @@ impl Snapshot for RedbSnapshot {
     }
 
     fn held(&self) -> Result<Vec<Lease>, BackendError> {
-        let held: &BTreeMap<_, _> = &self.view.held;
+        let exact = self.exact()?;
+        let held: &BTreeMap<_, _> = exact.as_ref().map_or(&self.view.held, |view| &view.held);
         Ok(held.iter().map(|(id, attempt)| Lease { id: *id, attempt: *attempt }).collect())
     }
 
     fn record(&self, key: &str) -> Result<Option<(u64, Vec<u8>)>, BackendError> {
         self.reading(|| {
             let site = self.site();
-            let Some(records) = table(&self.view.txn, format::RECORDS, site)? else { return Ok(None) };
+            let Some(records) = table(&self.view.txn, site.layout().records(), site)? else {
+                return Ok(None);
+            };
             let row = records.get(key).map_err(|error| site.engine("read a record", error))?;
             row.map(|row| {
                 unseal::<StoredRecord<'_>>(Owner::new(Part::Record, key.as_bytes()), row.value())
@@ -268,7 +279,7 @@ impl Snapshot for RedbSnapshot {
         let never = AtomicBool::new(false);
         self.shared.noted(
             self.shared
-                .settled_view()
+                .exact_view()
                 .and_then(|view| verify::verify(&view, self.site(), &never).map(Option::unwrap_or_default)),
         )
     }

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use poolqueue_core::{Attempt, BackendError, BackendErrorKind, Health, JobId, Verification};
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
-use crate::index::{Figures, Index, Step};
+use crate::application::Application;
+use crate::format;
+use crate::index::{Figures, Step};
+use crate::memory::Memory;
 use crate::site::Site;
+use crate::turn;
 
 /// See the module. Readers hold it; the database itself comes and goes with closing and reopening.
 #[derive(Debug)]
@@ -19,15 +24,21 @@ pub(crate) struct Shared {
     /// neither. Readers that need no more than one of the two do not take it.
     settled: Mutex<()>,
     condition: Mutex<Condition>,
+    /// Only when the database is the application's.
+    application: Option<Application>,
+    /// The writer has taken note of changes in transactions of the application's, or the database is gone.
+    noticed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    db: Option<Database>,
+    db: Option<Arc<Database>>,
     figures: Figures,
     held: Arc<BTreeMap<JobId, Attempt>>,
     /// Jobs that are held once the commit in flight is visible.
     rising: Arc<Vec<JobId>>,
+    /// Of how many staged changes it is known what became of them.
+    resolved: u64,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +54,10 @@ pub(crate) struct View {
     pub(crate) figures: Figures,
     pub(crate) held: Arc<BTreeMap<JobId, Attempt>>,
     pub(crate) rising: Arc<Vec<JobId>>,
+    /// Of how many staged changes it was known what became of them, and whether that was all: if not, the figures may
+    /// be behind what transactions of the application's have committed.
+    resolved: u64,
+    pub(crate) current: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,37 +66,85 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(site: Site) -> Self {
-        Shared { site, state: Mutex::default(), settled: Mutex::default(), condition: Mutex::default() }
+    pub(crate) fn new(site: Site, application: Option<Application>) -> Self {
+        Shared {
+            site,
+            state: Mutex::default(),
+            settled: Mutex::default(),
+            condition: Mutex::default(),
+            application,
+            noticed: Condvar::new(),
+        }
     }
 
     pub(crate) fn site(&self) -> &Site {
         &self.site
     }
 
+    /// What is known of the application whose database it is; `None` when it is our own.
+    pub(crate) fn application(&self) -> Option<&Application> {
+        self.application.as_ref()
+    }
+
     /// Puts an opened database and the index read from it in place.
-    pub(crate) fn install(&self, db: Database, index: &Index, verification: Verification) {
+    pub(crate) fn install(&self, db: Arc<Database>, memory: &Memory, verification: Verification) {
         let mut state = lock(&self.state);
         *state = State {
             db: Some(db),
-            figures: index.figures(),
-            held: Arc::new(index.held().clone()),
+            figures: memory.index.figures(),
+            held: Arc::new(memory.index.held().clone()),
             rising: Arc::default(),
+            resolved: state.resolved,
         };
         *lock(&self.condition) = Condition { verification, damage: None };
     }
 
     /// Takes the database away from the readers.
-    pub(crate) fn remove(&self) -> Option<Database> {
-        lock(&self.state).db.take()
+    fn remove(&self) -> Option<Arc<Database>> {
+        let removed = lock(&self.state).db.take();
+        self.noticed.notify_all();
+        removed
     }
 
+    /// Closes the database if it is our own, and lets go of it.
+    pub(crate) fn close(&self) -> Result<(), BackendError> {
+        let (Some(db), None) = (self.remove(), &self.application) else { return Ok(()) };
+        // Whoever else has it for a moment closes it.
+        let Some(db) = Arc::into_inner(db) else { return Ok(()) };
+        self.site.guard("close", || db.close().map_err(|error| self.site.engine("close", error)))
+    }
+
+    fn db(&self) -> Result<Arc<Database>, BackendError> {
+        lock(&self.state).db.clone().ok_or_else(BackendError::closed)
+    }
+
+    /// Begins a transaction. Waits for those of the application's, up to a time.
     pub(crate) fn begin_write(&self) -> Result<WriteTransaction, BackendError> {
-        let state = lock(&self.state);
-        let db = state.db.as_ref().ok_or_else(BackendError::closed)?;
-        self.site.guard("begin a transaction", || {
-            db.begin_write().map_err(|error| self.site.engine("begin a transaction", error))
-        })
+        let (db, site) = (self.db()?, &self.site);
+        match &self.application {
+            Some(application) => application.turn.begin(&db, application.busy_timeout, site),
+            None => site.guard("begin a transaction", || {
+                db.begin_write().map_err(|error| site.engine("begin a transaction", error))
+            }),
+        }
+    }
+
+    /// Begins a transaction if the application has none under way.
+    pub(crate) fn try_begin_write(&self) -> Result<Option<WriteTransaction>, BackendError> {
+        turn::try_begin(&*self.db()?, &self.site)
+    }
+
+    /// Of how many staged changes it is known what became of them.
+    pub(crate) fn resolved(&self) -> u64 {
+        lock(&self.state).resolved
+    }
+
+    /// A transaction that wrote nothing has found out what became of so many staged changes.
+    pub(crate) fn resolve(&self, resolved: Option<u64>) {
+        if let Some(resolved) = resolved {
+            lock(&self.state).resolved = resolved;
+            self.noticed.notify_all();
+        }
     }
 
     /// Committed data as it is now.
@@ -96,21 +159,50 @@ impl Shared {
             figures: state.figures,
             held: Arc::clone(&state.held),
             rising: Arc::clone(&state.rising),
+            resolved: state.resolved,
+            // After the transaction began: what it can see was staged before.
+            current: self.application.as_ref().is_none_or(|own| own.staged() == state.resolved),
         })
     }
 
-    /// Committed data with exactly its own figures. Waits for a commit in flight.
-    pub(crate) fn settled_view(&self) -> Result<View, BackendError> {
-        let _settled = lock(&self.settled);
-        self.view()
+    /// Committed data with exactly its own figures. Waits for a commit in flight, and for the writer to take note of
+    /// what transactions of the application's have committed.
+    ///
+    /// # Errors
+    /// `Busy` when the writer does not come to it in time, because the application holds another transaction.
+    pub(crate) fn exact_view(&self) -> Result<View, BackendError> {
+        let timeout = self.application.as_ref().map(|application| application.busy_timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let settled = lock(&self.settled);
+            let view = self.view()?;
+            drop(settled);
+            if view.current || !format::has_notes(&view.txn, &self.site)? {
+                return Ok(view);
+            }
+            let known = view.resolved;
+            // Its pages need not be kept while waiting.
+            drop(view);
+            let mut state = lock(&self.state);
+            while state.resolved == known && state.db.is_some() {
+                let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+                let left = left.unwrap_or(std::time::Duration::MAX);
+                if left.is_zero() {
+                    let what = "what a transaction of the application's committed was not counted in time";
+                    return Err(self.site.error(BackendErrorKind::Busy, what));
+                }
+                state = self.noticed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
     }
 
-    /// Runs `commit` and publishes the changes of `index` when it succeeded.
+    /// Runs `commit` and publishes the changes of the index when it succeeded.
     pub(crate) fn publish(
         &self,
-        index: &Index,
+        memory: &Memory,
         commit: impl FnOnce() -> Result<(), BackendError>,
     ) -> Result<(), BackendError> {
+        let index = &memory.index;
         let _settled = lock(&self.settled);
         let takes_slot = |(step, seat): &(Step, crate::index::Seat)| {
             (*step == Step::Take && seat.held.is_some()).then_some(seat.id)
@@ -126,6 +218,7 @@ impl Shared {
         }
         if result.is_ok() {
             state.figures = index.figures();
+            state.resolved = memory.resolved.unwrap_or(state.resolved);
             let changes = index.changes().iter().filter(|(_, seat)| seat.held.is_some());
             for (step, seat) in changes {
                 let held = Arc::make_mut(&mut state.held);
@@ -134,6 +227,7 @@ impl Shared {
                     _ => held.remove(&seat.id),
                 };
             }
+            self.noticed.notify_all();
         }
         result
     }
@@ -168,7 +262,9 @@ impl Shared {
         let mut health = Health::default();
         health.verification = condition.verification;
         health.damage = condition.damage.clone();
-        health.file_bytes = fs::metadata(self.site.path()).map_or(0, |metadata| metadata.len());
+        if self.application.is_none() {
+            health.file_bytes = fs::metadata(self.site.path()).map_or(0, |metadata| metadata.len());
+        }
         health.durability = "redb Immediate: synced before it is answered";
         health
     }

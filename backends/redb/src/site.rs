@@ -10,23 +10,41 @@ use std::sync::Arc;
 use poolqueue_core::{BackendError, BackendErrorKind};
 
 use crate::codec::Flaw;
+use crate::format::Layout;
 
-/// A store's file, as errors name it.
+/// Where a store is: its file, as errors name it, and its tables in there.
 #[derive(Clone, Debug)]
-pub(crate) struct Site(Arc<Path>);
+pub(crate) struct Site {
+    path: Arc<Path>,
+    layout: Arc<Layout>,
+}
 
 impl Site {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Site(path.into())
+    pub(crate) fn new(path: PathBuf, layout: Layout) -> Self {
+        Site { path: path.into(), layout: Arc::new(layout) }
+    }
+
+    /// The tables in a database of the application's, of whose file nothing is known.
+    pub(crate) fn of_application(layout: Layout) -> Self {
+        Self::new(format!("the application's database ({}*)", layout.prefix()).into(), layout)
+    }
+
+    /// The same tables in another file.
+    pub(crate) fn at(&self, path: PathBuf) -> Self {
+        Site { path: path.into(), layout: Arc::clone(&self.layout) }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// An error about this file.
     pub(crate) fn error(&self, kind: BackendErrorKind, what: impl Display) -> BackendError {
-        BackendError::new(kind, format!("{}: {what}", self.0.display()))
+        BackendError::new(kind, format!("{}: {what}", self.path.display()))
     }
 
     /// What the system said about this file.

@@ -1,11 +1,16 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use poolqueue_core::{Applied, BackendError, BackendErrorKind, JobId, Store, Txn, Verdict, Verification};
-use redb::{CommitError, Durability, WriteTransaction};
+use poolqueue_core::{
+    Applied, Attention, BackendError, BackendErrorKind, JobId, Store, Txn, Verdict, Verification,
+};
+use redb::{CommitError, Database, Durability, WriteTransaction};
 
+use crate::application::{self, Application, Registration};
 use crate::check::Checker;
-use crate::database::{self, Opened};
+use crate::database;
+use crate::format::{self, Layout};
 use crate::memory::Memory;
 use crate::options::RedbOptions;
 use crate::reader::RedbReader;
@@ -27,7 +32,12 @@ pub struct RedbStore {
     /// The error after which the memory and the file may differ. Ends with [`reopen`](Store::reopen).
     broken: Option<BackendError>,
     checker: Option<Checker>,
+    /// Only when the database is the application's.
+    registration: Option<Registration>,
 }
+
+/// How long the writer sleeps between two looks for the end of a transaction of the application's.
+const PENDING_NAP: Duration = Duration::from_millis(10);
 
 impl RedbStore {
     /// Opens the store at `path`; makes a new one when there is no file. Directories are not created.
@@ -42,15 +52,35 @@ impl RedbStore {
     /// not a redb file, or another program's database; `Corrupted` when it is empty, cut short or
     /// damaged; `NewerFormat` when a newer version wrote it; `Full`; otherwise `Io` with the system's reason.
     pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, BackendError> {
-        let path = path.as_ref();
-        // Absolute, so that a later change of the working directory does not lead reopen() astray.
-        let absolute = std::path::absolute(path)
-            .map_err(|error| Site::new(PathBuf::from(path)).io("find its directory", error))?;
-        let shared = Arc::new(Shared::new(Site::new(absolute)));
-        let opened = database::open_or_create(shared.site(), &options)?;
-        let mut store = RedbStore { options, shared, memory: Memory::default(), broken: None, checker: None };
-        store.install(opened)?;
+        let site = site_of(path.as_ref(), &options)?;
+        let mut store = Self::at(Shared::new(site, None), options);
+        let opened = database::open_or_create(store.shared.site(), &store.options)?;
+        store.install(Arc::new(opened.db), opened.checked)?;
         Ok(store)
+    }
+
+    /// Opens the store in a database of the application's.
+    pub(crate) fn with_database(db: Arc<Database>, options: RedbOptions) -> Result<Self, BackendError> {
+        format::check_prefix(&options.table_prefix)?;
+        let site = Site::of_application(Layout::new(&options.table_prefix));
+        let registration = Registration::new(&db, &site)?;
+        let application = Application::new(options.busy_timeout);
+        let mut store = Self::at(Shared::new(site, Some(application)), options);
+        store.registration = Some(registration);
+        application::prepare(&db, &store.shared)?;
+        store.install(db, false)?;
+        Ok(store)
+    }
+
+    fn at(shared: Shared, options: RedbOptions) -> Self {
+        RedbStore {
+            options,
+            shared: Arc::new(shared),
+            memory: Memory::default(),
+            broken: None,
+            checker: None,
+            registration: None,
+        }
     }
 
     /// The path of the file, absolute.
@@ -64,26 +94,27 @@ impl RedbStore {
         self.memory.index.membership(ids)
     }
 
-    #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    fn install(&mut self, opened: Opened) -> Result<(), BackendError> {
+    fn install(&mut self, db: Arc<Database>, checked: bool) -> Result<(), BackendError> {
         let shared = Arc::clone(&self.shared);
-        let db = opened.db;
         self.memory = shared.site().guard("read the unfinished jobs", || Memory::load(&db, shared.site()))?;
-        let verification = if opened.checked { Verification::Verified } else { Verification::Unverified };
-        shared.install(db, &self.memory.index, verification);
+        let verification = if checked { Verification::Verified } else { Verification::Unverified };
+        shared.install(db, &self.memory, verification);
         self.broken = None;
-        if !opened.checked {
+        if !checked {
             self.checker = Some(Checker::start(shared)?);
         }
         Ok(())
     }
 
     fn begin(&self) -> Result<WriteTransaction, BackendError> {
-        let mut txn = self.shared.begin_write()?;
+        self.durable(self.shared.begin_write()?)
+    }
+
+    fn durable(&self, mut txn: WriteTransaction) -> Result<WriteTransaction, BackendError> {
         txn.set_durability(Durability::Immediate)
             .map_err(|error| self.shared.site().engine("ask for durability", error))?;
         Ok(txn)
@@ -120,7 +151,7 @@ impl RedbStore {
                 })
             })
         };
-        match self.shared.publish(&self.memory.index, commit) {
+        match self.shared.publish(&self.memory, commit) {
             Ok(()) => {
                 self.memory.commit();
                 Ok(())
@@ -149,7 +180,8 @@ impl RedbStore {
         if self.broken.is_some() || self.memory.sequence.next == self.memory.sequence.reserved {
             return Ok(());
         }
-        let txn = self.begin()?;
+        let Some(txn) = self.shared.try_begin_write()? else { return Ok(()) };
+        let txn = self.durable(txn)?;
         let shared = Arc::clone(&self.shared);
         let memory = &mut self.memory;
         let settled = shared
@@ -164,15 +196,32 @@ impl RedbStore {
         }
     }
 
+    /// Whether transactions of the application's may have ended of which the writer does not know.
+    fn may_stir(&self, attention: Attention) -> bool {
+        attention.pending && self.shared.application().is_some()
+    }
+
     fn shut(&mut self) -> Result<(), BackendError> {
-        // Joins the thread that reads the file in the background.
-        self.checker = None;
+        if self.shared.application().is_none() {
+            // Nobody reads the file while it is closed.
+            self.checker = None;
+        }
         // A gap in the sequence does no harm; if the file cannot be written, closing it will say so.
         let _ = self.settle_sequence();
-        let Some(db) = self.shared.remove() else { return Ok(()) };
-        let site = self.shared.site();
-        site.guard("close", || db.close().map_err(|error| site.engine("close", error)))
+        let closed = self.shared.close();
+        // In a database that stays open, the thread may wait for the writer until there is nothing to wait for.
+        self.checker = None;
+        self.registration = None;
+        closed
     }
+}
+
+/// The site of a file. Absolute, so that a later change of the working directory does not lead reopen() astray.
+pub(crate) fn site_of(path: &Path, options: &RedbOptions) -> Result<Site, BackendError> {
+    format::check_prefix(&options.table_prefix)?;
+    let site = Site::new(path.to_owned(), Layout::new(&options.table_prefix));
+    let absolute = std::path::absolute(path).map_err(|error| site.io("find its directory", error))?;
+    Ok(site.at(absolute))
 }
 
 /// What becomes of a transaction whose group ran to its end.
@@ -195,7 +244,9 @@ impl Store for RedbStore {
         let result = match self.run(&txn, group) {
             Ok(Outcome::Commit) => self.commit(txn),
             Ok(Outcome::Nothing) => {
+                let resolved = self.memory.resolved;
                 self.abort(txn);
+                self.shared.resolve(resolved);
                 Ok(())
             }
             Err(error) => {
@@ -214,13 +265,25 @@ impl Store for RedbStore {
         RedbReader::new(Arc::clone(&self.shared))
     }
 
+    fn watch(&self, attention: Attention) -> Option<Duration> {
+        self.may_stir(attention).then_some(PENDING_NAP)
+    }
+
+    fn stirred(&mut self, attention: Attention) -> bool {
+        self.may_stir(attention)
+    }
+
     fn reopen(&mut self) -> Result<(), BackendError> {
+        if self.shared.application().is_some() {
+            let what = "is the application's to open anew; then call RedbBackend::with_database again";
+            return Err(self.shared.site().error(BackendErrorKind::Closed, what));
+        }
         // An error of closing is what made reopening necessary, or will show again.
         let _ = self.shut();
         self.memory = Memory::default();
         self.broken = Some(BackendError::new(BackendErrorKind::Closed, "the store could not be reopened"));
         let opened = database::open_existing(self.shared.site(), &self.options)?;
-        self.install(opened)
+        self.install(Arc::new(opened.db), opened.checked)
     }
 
     fn close(&mut self) -> Result<(), BackendError> {

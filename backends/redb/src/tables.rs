@@ -4,7 +4,7 @@
 use poolqueue_core::{BackendError, JobId};
 use redb::{Key, ReadableTable, Table, TableDefinition, TableError, Value, WriteTransaction};
 
-use crate::format::{self, Bytes, Id};
+use crate::format::{Bytes, Id};
 use crate::site::Site;
 
 pub(crate) struct Tables<'t> {
@@ -18,12 +18,13 @@ pub(crate) struct Tables<'t> {
     unique: Option<Table<'t, Bytes, Bytes>>,
     records: Option<Table<'t, &'static str, Bytes>>,
     meta: Option<Table<'t, &'static str, Bytes>>,
+    inbox: Option<Table<'t, u64, ()>>,
 }
 
 macro_rules! open_when_needed {
-    ($($name:ident: $key:ty = $definition:ident),*) => {
-        $(pub(crate) fn $name(&mut self) -> Result<&mut Table<'t, $key, Bytes>, BackendError> {
-            open(&mut self.$name, self.txn, format::$definition, self.site)
+    ($($name:ident: $key:ty => $value:ty),*) => {
+        $(pub(crate) fn $name(&mut self) -> Result<&mut Table<'t, $key, $value>, BackendError> {
+            open(&mut self.$name, self.txn, self.site.layout().$name(), self.site)
         })*
     };
 }
@@ -41,12 +42,14 @@ impl<'t> Tables<'t> {
             unique: None,
             records: None,
             meta: None,
+            inbox: None,
         }
     }
 
     open_when_needed! {
-        live: Id = LIVE, done: Id = DONE, body: Id = BODY, outcome: Id = OUTCOME, history: (Id, u32) = HISTORY,
-        unique: Bytes = UNIQUE, records: &'static str = RECORDS, meta: &'static str = META
+        live: Id => Bytes, done: Id => Bytes, body: Id => Bytes, outcome: Id => Bytes, history: (Id, u32) => Bytes,
+        unique: Bytes => Bytes, records: &'static str => Bytes, meta: &'static str => Bytes,
+        inbox: u64 => ()
     }
 
     /// The table of states: of jobs that are over, or of the others.

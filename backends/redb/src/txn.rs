@@ -1,5 +1,7 @@
 //! One transaction: the tables, and the memory that changes with them.
 
+mod kept;
+mod notes;
 mod rows;
 mod side;
 mod write;
@@ -9,32 +11,25 @@ mod tests;
 
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::{
-    BackendError, BackendErrorKind, Body, ClaimFilter, Job, JobId, LastError, Output, QueueName, Timestamp,
-    Txn, UniqueKey,
+    BackendError, BackendErrorKind, Body, ClaimFilter, Elsewhere, Job, JobId, LastError, Output, QueueName,
+    Timestamp, Txn, UniqueKey,
 };
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::codec::{
-    FINALS, Owner, Part, SEQUENCE, StoredBody, StoredOutcome, StoredSequence, StoredState, StoredTally, seal,
-    unseal,
-};
-use crate::index::{Found, Seat};
+use crate::codec::{Owner, Part, StoredBody, StoredOutcome, StoredState, seal, unseal};
+use crate::index::{Found, Index, Seat, Spot, Step};
 use crate::memory::Memory;
 use crate::shared::Shared;
 use crate::site::Site;
 use crate::tables::Tables;
-use crate::tally::Tally;
+use kept::{Aside, Kept};
 use rows::Rows;
 pub(crate) use side::unique_row_key;
-
-/// Sequences reserved at once.
-const SEQUENCE_BLOCK: u64 = 1 << 16;
 
 pub(crate) struct RedbTxn<'t> {
     tables: Tables<'t>,
     shared: &'t Shared,
-    memory: &'t mut Memory,
-    finals_before: Tally,
+    kept: Kept<'t>,
     wrote: bool,
     rows: Rows,
     scratch: Scratch,
@@ -54,18 +49,19 @@ struct Scratch {
 }
 
 impl<'t> RedbTxn<'t> {
+    /// The writer's transaction.
     pub(crate) fn new(txn: &'t WriteTransaction, shared: &'t Shared, memory: &'t mut Memory) -> Self {
-        let finals_before = memory.index.figures().finals;
+        Self::keeping(txn, shared, Kept::writer(memory))
+    }
+
+    /// A transaction of the application's. Nothing can be claimed in it.
+    pub(crate) fn of_application(txn: &'t WriteTransaction, shared: &'t Shared) -> Self {
+        Self::keeping(txn, shared, Kept::Application(Aside::default()))
+    }
+
+    fn keeping(txn: &'t WriteTransaction, shared: &'t Shared, kept: Kept<'t>) -> Self {
         let tables = Tables::new(txn, shared.site());
-        RedbTxn {
-            tables,
-            shared,
-            memory,
-            finals_before,
-            wrote: false,
-            rows: Rows::default(),
-            scratch: Scratch::default(),
-        }
+        RedbTxn { tables, shared, kept, wrote: false, rows: Rows::default(), scratch: Scratch::default() }
     }
 
     /// Whether there is anything to commit.
@@ -73,27 +69,20 @@ impl<'t> RedbTxn<'t> {
         self.wrote
     }
 
-    /// Gives back the sequences that were reserved and not given out.
-    pub(crate) fn settle_sequence(&mut self) -> Result<(), BackendError> {
-        let next = self.memory.sequence.next;
-        if next < self.memory.sequence.reserved {
-            self.put_meta(SEQUENCE, &StoredSequence { reserved: next })?;
-            self.memory.sequence.reserved = next;
-        }
-        Ok(())
-    }
-
-    /// Writes what is written once in a transaction.
-    pub(crate) fn finish(&mut self) -> Result<(), BackendError> {
-        let finals = self.memory.index.figures().finals;
-        if finals != self.finals_before {
-            self.put_meta(FINALS, &StoredTally::of(&finals))?;
-        }
-        Ok(())
-    }
-
     fn site(&self) -> &'t Site {
         self.shared.site()
+    }
+
+    fn read_meta<T: for<'a> bincode::BorrowDecode<'a, ()>>(
+        &mut self,
+        key: &'static str,
+        what: &str,
+    ) -> Result<Option<T>, BackendError> {
+        let site = self.site();
+        let row = self.tables.meta()?.get(key).map_err(|error| site.engine("read the counters", error))?;
+        row.map(|row| unseal(Owner::new(Part::Meta, key.as_bytes()), row.value()))
+            .transpose()
+            .map_err(|flaw| site.flaw(what, flaw))
     }
 
     fn put_meta(&mut self, key: &'static str, value: &impl bincode::Encode) -> Result<(), BackendError> {
@@ -111,7 +100,7 @@ impl<'t> RedbTxn<'t> {
         let site = self.site();
         let Some(row) = self.rows.take(&mut self.tables, id, is_final)? else { return Ok(None) };
         let state = unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &row)
-            .and_then(|stored| stored.state(id, &mut self.memory.names, is_final))
+            .and_then(|stored| stored.state(id, self.kept.names(), is_final))
             .map(Some)
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw));
         self.rows.keep(id, is_final, row);
@@ -187,8 +176,23 @@ impl<'t> RedbTxn<'t> {
 }
 
 impl Txn for RedbTxn<'_> {
+    fn elsewhere(&mut self) -> Result<Elsewhere, BackendError> {
+        self.take_notes()
+    }
+
+    fn adopt(&mut self, before: Option<&JobState>, after: &JobState) -> Result<(), BackendError> {
+        match before {
+            Some(before) => {
+                self.kept.change(Step::Leave, Seat::of(before));
+                self.kept.change(Step::Take, Seat::of(after));
+            }
+            None => self.kept.admit(Seat::of(after)),
+        }
+        Ok(())
+    }
+
     fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError> {
-        if self.memory.ceiling.is_none_or(|ceiling| id > ceiling) {
+        if !self.kept.may_have(id) {
             return Ok(None);
         }
         match self.load_from(id, false)? {
@@ -214,14 +218,7 @@ impl Txn for RedbTxn<'_> {
     }
 
     fn next_sequence(&mut self) -> Result<u64, BackendError> {
-        let sequence = self.memory.sequence;
-        if sequence.next >= sequence.reserved {
-            let reserved = sequence.next.saturating_add(SEQUENCE_BLOCK);
-            self.put_meta(SEQUENCE, &StoredSequence { reserved })?;
-            self.memory.sequence.reserved = reserved;
-        }
-        self.memory.sequence.next = sequence.next.saturating_add(1);
-        Ok(sequence.next)
+        self.take_sequence()
     }
 
     fn insert(&mut self, state: &JobState, body: &Body) -> Result<(), BackendError> {
@@ -247,7 +244,7 @@ impl Txn for RedbTxn<'_> {
         after: Option<&QueueName>,
         limit: usize,
     ) -> Result<Vec<QueueName>, BackendError> {
-        Ok(self.memory.index.ready_queues(filter, after, limit))
+        Ok(self.kept.index().map_or(Vec::new(), |index| index.ready_queues(filter, after, limit)))
     }
 
     fn ready(
@@ -260,14 +257,15 @@ impl Txn for RedbTxn<'_> {
             return Ok(Vec::new());
         }
         loop {
-            let found = self.memory.index.ready(queue, filter, limit);
+            let Some(index) = self.kept.index() else { return Ok(Vec::new()) };
+            let found = index.ready(queue, filter, limit);
             let (states, damaged) = self.try_ready(queue, found)?;
             if damaged.is_empty() {
                 return Ok(states);
             }
             // Left out from now on, so that a damaged job does not stand in the way of the others.
-            for found in damaged {
-                self.memory.index.drop_ready(queue, found);
+            if let Some(index) = self.kept.index() {
+                damaged.into_iter().for_each(|found| index.drop_ready(queue, found));
             }
         }
     }
@@ -275,37 +273,35 @@ impl Txn for RedbTxn<'_> {
     fn promote(&mut self, now: Timestamp, limit: usize) -> Result<usize, BackendError> {
         let mut promoted = 0;
         while promoted < limit {
-            let Some((_, id)) = self.memory.index.first_future().filter(|(run_at, _)| *run_at <= now) else {
-                break;
-            };
-            match self
-                .load_listed(id, |state| matches!(Seat::of(state).spot, crate::index::Spot::Future { .. }))?
-            {
+            let first = self.kept.index().and_then(|index| index.first_future());
+            let Some((_, id)) = first.filter(|(run_at, _)| *run_at <= now) else { break };
+            match self.load_listed(id, |state| matches!(Seat::of(state).spot, Spot::Future { .. }))? {
                 Some(state) => {
                     self.rewrite(&state, &state.promoted())?;
                     promoted += 1;
                 }
-                None => self.memory.index.drop_first_future(),
+                None => self.kept.index().into_iter().for_each(Index::drop_first_future),
             }
         }
         Ok(promoted)
     }
 
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobState>, BackendError> {
-        let past = self.memory.index.deadlines().take_while(|(at, _)| *at <= now);
+        let Some(index) = self.kept.index() else { return Ok(Vec::new()) };
+        let past = index.deadlines().take_while(|(at, _)| *at <= now);
         let past: Vec<(Timestamp, JobId)> = past.take(limit).collect();
         let mut states = Vec::with_capacity(past.len());
         for (at, id) in past {
             match self.load_listed(id, |state| state.awaits_deadline() && state.expires_at == Some(at))? {
                 Some(state) => states.push(state),
-                None => self.memory.index.drop_deadline(at, id),
+                None => self.kept.index().into_iter().for_each(|index| index.drop_deadline(at, id)),
             }
         }
         Ok(states)
     }
 
     fn next_timer(&mut self) -> Result<Option<Timestamp>, BackendError> {
-        Ok(self.memory.index.next_timer())
+        Ok(self.kept.index().and_then(|index| index.next_timer()))
     }
 
     fn key_holder(&mut self, queue: &QueueName, key: &UniqueKey) -> Result<Option<JobId>, BackendError> {

@@ -15,7 +15,7 @@ use crate::codec::{
     Names, Owner, Part, StoredBody, StoredChunk, StoredEntry, StoredHolder, StoredOutcome, StoredState,
     unseal,
 };
-use crate::format::{self, Bytes};
+use crate::format::Bytes;
 use crate::index::Figures;
 use crate::reader::{States, table};
 use crate::shared::View;
@@ -79,12 +79,12 @@ impl<'a> Walk<'a> {
         let rows = |definition| States::after(table(txn, definition, site)?.as_ref(), None, site);
         Ok(Walk {
             site,
-            live: rows(format::LIVE)?,
-            done: rows(format::DONE)?,
-            bodies: rows(format::BODY)?,
-            outcomes: rows(format::OUTCOME)?,
+            live: rows(site.layout().live())?,
+            done: rows(site.layout().done())?,
+            bodies: rows(site.layout().body())?,
+            outcomes: rows(site.layout().outcome())?,
             chunks: Chunks::new(txn, site)?,
-            unique: table(txn, format::UNIQUE, site)?,
+            unique: table(txn, site.layout().unique(), site)?,
             names: Names::default(),
             figures: Figures::default(),
             held: BTreeMap::new(),

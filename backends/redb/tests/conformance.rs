@@ -1,8 +1,9 @@
 //! Every behaviour that a backend must have, on redb files, and random batches compared with the store in memory.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use ::redb::Database;
 use poolqueue_core::{Backend, EmbeddedOptions};
 use poolqueue_redb::{RedbBackend, RedbOptions};
 use poolqueue_testkit::{Behind, Fixture, conformance, model_test};
@@ -32,7 +33,28 @@ impl Fixture for RedbFixture {
     }
 }
 
-mod redb {
+/// The same file as the application's own, opened once.
+struct ApplicationFixture {
+    file: RedbFixture,
+    db: OnceLock<Arc<Database>>,
+}
+
+impl Fixture for ApplicationFixture {
+    const DURABLE: bool = true;
+
+    fn new() -> Self {
+        ApplicationFixture { file: RedbFixture::new(), db: OnceLock::new() }
+    }
+
+    async fn open(&self, options: EmbeddedOptions) -> Arc<dyn Backend> {
+        let create = || Arc::new(RedbBackend::create_database(self.file.path()).expect("the file opens"));
+        let db = Arc::clone(self.db.get_or_init(create));
+        let backend = RedbBackend::with_database_options(db, RedbOptions::default(), options);
+        Arc::new(backend.expect("the queue opens"))
+    }
+}
+
+mod redb_file {
     use super::*;
 
     conformance!(RedbFixture);
@@ -43,4 +65,10 @@ mod redb_behind_another_arc {
     use super::*;
 
     conformance!(Behind<RedbFixture>);
+}
+
+mod redb_of_the_application {
+    use super::*;
+
+    conformance!(ApplicationFixture);
 }

@@ -1,5 +1,7 @@
 //! Opening what is there, what is not there, and what is not ours.
 
+#[path = "support/sealed.rs"]
+mod sealed;
 mod support;
 
 use std::fs;
@@ -10,6 +12,7 @@ use std::sync::Barrier;
 use poolqueue_core::{BackendError, BackendErrorKind, Filter, Reader, Snapshot, Store, Verification};
 use poolqueue_redb::{RedbOptions, RedbStore};
 use redb::{Database, TableDefinition};
+use sealed::sealed;
 use support::{Rig, id, job, open};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("poolqueue_meta");
@@ -130,18 +133,6 @@ fn another_programs_database_is_refused() {
     assert_eq!(try_open(&path).unwrap_err().kind(), BackendErrorKind::AlreadyOpen);
     drop(db);
     check_refused(&path, BackendErrorKind::Invalid, "without poolqueue tables");
-}
-
-/// A value as the store writes it: version, checksum, bytes.
-fn sealed(version: u8, key: &str, bytes: &[u8]) -> Vec<u8> {
-    const META_PART: u8 = 5;
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[version, META_PART]);
-    hasher.update(&0u32.to_le_bytes());
-    hasher.update(&(key.len() as u64).to_le_bytes());
-    hasher.update(key.as_bytes());
-    hasher.update(bytes);
-    [&[version][..], &hasher.finalize().to_le_bytes(), bytes].concat()
 }
 
 fn write_meta(path: &Path, key: &str, row: &[u8]) {

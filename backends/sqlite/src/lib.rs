@@ -41,4 +41,5 @@ mod verify;
 pub use backend::SqliteBackend;
 pub use options::SqliteOptions;
 pub use reader::{SqliteReader, SqliteSnapshot};
+pub use rusqlite;
 pub use store::SqliteStore;

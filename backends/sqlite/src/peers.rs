@@ -26,9 +26,13 @@ const HANDLE: &str = "handle";
 const CHECK: Duration = Duration::from_millis(250);
 /// Whoever has not looked for so long cannot tell who was silent meanwhile.
 const LATE: Duration = Duration::from_secs(2);
-/// How often the file is looked at while someone waits who has to be told soon.
-const NAP: Duration = Duration::from_millis(4);
-/// How long a handle that was seen to write is expected to write again.
+/// How often the file is looked at while someone waits who has to be told soon, and others may write.
+const NAP: Duration = Duration::from_millis(8);
+/// The same, while others do write.
+const SHORT_NAP: Duration = Duration::from_millis(3);
+/// Whoever was seen to write is expected to write on for so long.
+const LIVELY: Duration = Duration::from_secs(1);
+/// How long room is left for someone who was seen to write.
 const RECENT: Duration = Duration::from_secs(10);
 
 /// See the module.
@@ -132,11 +136,11 @@ impl Peers {
 
     /// Whether others may want to write to the file.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.shares || !self.is_alone() || self.wrote_lately()
+        self.shares || !self.is_alone() || self.was_written_within(RECENT)
     }
 
-    fn wrote_lately(&self) -> bool {
-        self.written.is_some_and(|at| at.elapsed() < RECENT)
+    fn was_written_within(&self, span: Duration) -> bool {
+        self.written.is_some_and(|at| at.elapsed() < span)
     }
 
     /// The jobs this handle holds.
@@ -151,9 +155,15 @@ impl Peers {
 
     /// How long nothing is missed by not looking.
     pub(crate) fn watch(&self, attention: Attention) -> Duration {
-        let told = !self.is_alone() || self.wrote_lately();
-        let soon = attention.pending || (told && (attention.waiting || attention.holding));
-        if soon { NAP } else { CHECK }
+        let told = !self.is_alone() || self.was_written_within(RECENT);
+        let lively = self.was_written_within(LIVELY);
+        match attention {
+            Attention { pending: true, .. } => SHORT_NAP,
+            Attention { waiting: false, holding: false, .. } => CHECK,
+            _ if told && lively => SHORT_NAP,
+            _ if told => NAP,
+            _ => CHECK,
+        }
     }
 
     /// Whether the next transaction has something to learn.

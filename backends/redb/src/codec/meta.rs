@@ -11,10 +11,19 @@ pub(crate) const SEQUENCE: &str = "sequence";
 /// The key of [`StoredTally`].
 pub(crate) const FINALS: &str = "finals";
 
+/// The key of [`StoredOwner`].
+pub(crate) const OWNER: &str = "owner";
+
 /// The version of the file's layout: which tables there are and how they go together.
 #[derive(Clone, Copy, Debug, PartialEq, Encode, BorrowDecode)]
 pub(crate) struct StoredFormat {
     pub(crate) version: u32,
+}
+
+/// Whoever opened the queue last in a database of the application's: a random name, made anew each time.
+#[derive(Clone, Copy, Debug, PartialEq, Encode, BorrowDecode)]
+pub(crate) struct StoredOwner {
+    pub(crate) id: [u8; 16],
 }
 
 /// Sequences below this one may have been given out.

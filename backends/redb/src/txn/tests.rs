@@ -6,7 +6,7 @@ use poolqueue_core::{
     Verdict, Verification,
 };
 
-use crate::{RedbOptions, RedbStore, format};
+use crate::{RedbOptions, RedbStore};
 
 fn id(number: u8) -> JobId {
     JobId::from_bytes([number; 16])
@@ -33,7 +33,10 @@ fn insert(txn: &mut dyn Txn, job: NewJob) -> Result<(), BackendError> {
 /// Writes garbage over the state of a job, past the store.
 fn damage(store: &RedbStore, number: u8) {
     let txn = store.shared().begin_write().unwrap();
-    txn.open_table(format::LIVE).unwrap().insert(id(number).as_bytes(), b"garbage".as_slice()).unwrap();
+    txn.open_table(store.shared().site().layout().live())
+        .unwrap()
+        .insert(id(number).as_bytes(), b"garbage".as_slice())
+        .unwrap();
     txn.commit().unwrap();
 }
 

@@ -10,7 +10,7 @@ use crate::codec::{
     StoredState, encode, seal, unseal,
 };
 use crate::history::{self, Chunks};
-use crate::index::Seat;
+use crate::index::{Seat, Step};
 use crate::site::Site;
 use crate::tables::Tables;
 
@@ -35,8 +35,7 @@ impl RedbTxn<'_> {
         seal(Owner::new(Part::Body, id.as_bytes()), &StoredBody::of(body), row)
             .map_err(|flaw| site.flaw(format_args!("the body of job {id}"), flaw))?;
         self.tables.body()?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
-        self.memory.index.take(Seat::of(state));
-        self.memory.ceiling = self.memory.ceiling.max(Some(id));
+        self.kept.admit(Seat::of(state));
         Ok(())
     }
 
@@ -94,8 +93,8 @@ impl RedbTxn<'_> {
             self.tables.states(from)?.remove(before.id.as_bytes()).map_err(engine)?;
         }
         self.rows.keep(after.id, to, row);
-        self.memory.index.leave(Seat::of(before));
-        self.memory.index.take(Seat::of(after));
+        self.kept.change(Step::Leave, Seat::of(before));
+        self.kept.change(Step::Take, Seat::of(after));
         Ok(())
     }
 
@@ -164,7 +163,7 @@ impl RedbTxn<'_> {
             let row_key = unique_row_key(&state.labels.queue, unique);
             self.tables.unique()?.remove(row_key.as_slice()).map_err(engine)?;
         }
-        self.memory.index.leave(Seat::of(state));
+        self.kept.change(Step::Leave, Seat::of(state));
         self.rows.give_back(row);
         Ok(())
     }

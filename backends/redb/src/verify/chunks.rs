@@ -1,7 +1,7 @@
 use poolqueue_core::{BackendError, JobId};
 use redb::{AccessGuard, Range, ReadTransaction};
 
-use crate::format::{self, Bytes, Id};
+use crate::format::{Bytes, Id};
 use crate::reader::table;
 use crate::site::Site;
 
@@ -14,7 +14,7 @@ pub(super) struct Chunks<'a> {
 
 impl<'a> Chunks<'a> {
     pub(super) fn new(txn: &ReadTransaction, site: &'a Site) -> Result<Self, BackendError> {
-        let rows = match table(txn, format::HISTORY, site)? {
+        let rows = match table(txn, site.layout().history(), site)? {
             Some(table) => {
                 Some(table.range::<(Id, u32)>(..).map_err(|error| site.engine("read history", error))?)
             }

@@ -16,7 +16,9 @@ use crate::txn::unique_row_key;
 /// Every holder of a unique key is an unfinished job that has it.
 pub(super) fn unique_keys(txn: &ReadTransaction, site: &Site) -> Result<(), BackendError> {
     let engine = |error| site.engine("read unique keys", error);
-    let (Some(unique), live) = (table(txn, format::UNIQUE, site)?, table(txn, format::LIVE, site)?) else {
+    let (Some(unique), live) =
+        (table(txn, site.layout().unique(), site)?, table(txn, site.layout().live(), site)?)
+    else {
         return Ok(());
     };
     let mut names = Names::default();
@@ -49,7 +51,7 @@ pub(super) fn unique_keys(txn: &ReadTransaction, site: &Site) -> Result<(), Back
 /// Every record decodes.
 pub(super) fn records(txn: &ReadTransaction, site: &Site) -> Result<(), BackendError> {
     let engine = |error| site.engine("read records", error);
-    let Some(records) = table(txn, format::RECORDS, site)? else { return Ok(()) };
+    let Some(records) = table(txn, site.layout().records(), site)? else { return Ok(()) };
     for row in records.iter().map_err(engine)? {
         let (key, row) = row.map_err(engine)?;
         let owner = Owner::new(Part::Record, key.value().as_bytes());
@@ -67,7 +69,7 @@ pub(super) fn meta(
     sequence_max: Option<u64>,
 ) -> Result<(), BackendError> {
     let engine = |error| site.engine("read the counters", error);
-    let Some(meta) = table(txn, format::META, site)? else {
+    let Some(meta) = table(txn, site.layout().meta(), site)? else {
         return Err(site.corrupted("the table of formats is missing"));
     };
     format::read(&meta, site)?;
