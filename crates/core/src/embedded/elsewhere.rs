@@ -57,7 +57,6 @@ impl Pending {
 /// when it is rolled back.
 ///
 /// Streams are woken after the commit without any help, within milliseconds; [`wake`](Self::wake) does it at once.
-#[must_use = "the ids of the jobs are in it"]
 pub struct Staged {
     ids: Vec<JobId>,
     inbox: Weak<Inbox>,

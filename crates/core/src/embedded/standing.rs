@@ -12,6 +12,7 @@ use crate::{
 };
 
 use super::apply::{Done, apply_own};
+use super::elsewhere::Holders;
 use super::inbox::Delivery;
 
 /// Jobs taken by claims in one group, at most: what waits beyond is taken by the next group.
@@ -203,5 +204,20 @@ fn take(serving: &mut Serving<'_>, claim: &Claim, candidate: &JobState) -> Resul
             Ok(None)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Counts the slot of a job as free for the rest of the group, so that the claim behind it is served in the same
+/// group.
+pub(super) fn give_back(holders: &Holders, standing: &mut [Standing], job: &JobState) {
+    if job.is_suspect() {
+        // Others like it were left out of every claim while it was held.
+        standing.iter_mut().for_each(|one| one.look_again = true);
+    }
+    let lease = job.lease();
+    let Some((_, slots)) = holders.get(&lease.id).filter(|(held, _)| *held == lease) else { return };
+    slots.give_back();
+    for one in standing.iter_mut().filter(|one| !one.look_again) {
+        one.look_again = one.claims.iter().any(|claim| Arc::ptr_eq(&claim.slots, slots));
     }
 }

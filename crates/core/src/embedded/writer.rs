@@ -16,7 +16,7 @@ use super::WriterOptions;
 use super::apply::{Done, Failed, apply, apply_own};
 use super::elsewhere::{Holders, Learnt, Pending, learn, readable};
 use super::inbox::{Command, Delivery, Inbox, Sleep, Taken};
-use super::standing::{Serving, Standing, serve};
+use super::standing::{Serving, Standing, give_back, serve};
 
 /// Jobs promoted, and jobs expired, in one group.
 const TIMERS_PER_GROUP: usize = 1_000;
@@ -478,21 +478,6 @@ impl<S: Store> Writer<S> {
 impl<S: Store> Drop for Writer<S> {
     fn drop(&mut self) {
         drop(self.inbox.end());
-    }
-}
-
-/// Counts the slot of a job as free for the rest of the group, so that the claim behind it is served in the same
-/// group.
-fn give_back(holders: &Holders, standing: &mut [Standing], job: &JobState) {
-    if job.is_suspect() {
-        // Others like it were left out of every claim while it was held.
-        standing.iter_mut().for_each(|one| one.look_again = true);
-    }
-    let lease = job.lease();
-    let Some((_, slots)) = holders.get(&lease.id).filter(|(held, _)| *held == lease) else { return };
-    slots.give_back();
-    for one in standing.iter_mut().filter(|one| !one.look_again) {
-        one.look_again = one.claims.iter().any(|claim| Arc::ptr_eq(&claim.slots, slots));
     }
 }
 
