@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::lifecycle::{Event, JobState};
+use crate::lifecycle::Event;
 use crate::{
     Applied, Attention, BackendError, BackendErrorKind, Batch, Capabilities, JobId, Lease, QueueName,
     Receipt, Slots, Store, Timestamp, Txn, Verdict, Wake,
