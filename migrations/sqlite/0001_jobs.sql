@@ -162,6 +162,15 @@ CREATE TABLE {prefix}applied (
     PRIMARY KEY (handle, batch)
 ) STRICT, WITHOUT ROWID;
 
+-- What was changed by hand and accepted on request. `job` is the job's id, or NULL for the counts; `what` is a JSON
+-- object that names the rows whose seals did not match, and what was set to agree with the rest.
+CREATE TABLE {prefix}reseals (
+    number INTEGER PRIMARY KEY NOT NULL,
+    job    BLOB,
+    at     INTEGER NOT NULL,
+    what   TEXT NOT NULL
+) STRICT;
+
 -- For people.
 CREATE VIEW {prefix}jobs_readable AS
 WITH stamped AS (

@@ -77,6 +77,10 @@ impl SqliteBackend {
         Ok(SqliteBackend { embedded: Arc::new(Embedded::start(store, profile, options)?), shared })
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Enqueues jobs in a transaction of the application's, all or none: they are there when it is committed, and never
     /// were when it is rolled back. Blocks for as long as SQLite takes.
     ///

@@ -9,6 +9,7 @@ mod parts;
 mod seal;
 mod span;
 mod state;
+pub(crate) mod unsealed;
 
 #[cfg(test)]
 mod tests;

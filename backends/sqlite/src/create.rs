@@ -23,21 +23,50 @@ const NAMES_MAX: u32 = 1000;
 
 /// Makes a new store at the path, unless there is a file by now: then that one is left as it is.
 pub(crate) fn create(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
+    make(site, |temporary| build(temporary, options, sql)).map(|_| ())
+}
+
+/// Makes a file of another name by `build`, which is given its site, and then gives it its own. Whether it got it:
+/// not when the name was taken meanwhile, and then that file is left as it is.
+pub(crate) fn make(
+    site: &Site,
+    build: impl FnOnce(&Site) -> Result<(), BackendError>,
+) -> Result<bool, BackendError> {
+    if let Some(log) = log_of_another(site) {
+        // Whoever made the file meanwhile linked it before its log came.
+        if fs::symlink_metadata(site.path()).is_ok() {
+            return sync_directory(site).map(|()| false);
+        }
+        let what = format!(
+            "cannot be made: {} lies there, which SQLite would take for its own; it is what another file of this \
+             name has left",
+            log.display()
+        );
+        return Err(site.error(BackendErrorKind::Invalid, what));
+    }
     let temporary = Site::new(temporary_file(site)?);
-    let result = build(&temporary, options, sql).and_then(|()| publish(temporary.path(), site));
+    let result = build(&temporary).and_then(|()| publish(temporary.path(), site));
     // Whatever happened, the temporary name has served: the file has its own by now or is not wanted.
     for leftover in ["-wal", "-shm", "-journal"] {
         let _ = fs::remove_file(temporary.beside(leftover));
     }
     let removed = fs::remove_file(temporary.path());
-    result?;
+    let named = result?;
     match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(temporary.io("remove the temporary file", error));
         }
         _ => {}
     }
-    sync_directory(site)
+    sync_directory(site)?;
+    Ok(named)
+}
+
+/// A log in the place where SQLite would look for that of the new file, and apply it.
+fn log_of_another(site: &Site) -> Option<PathBuf> {
+    let logs = ["-wal", "-journal"].map(|suffix| site.beside(suffix));
+    // An empty one says nothing.
+    logs.into_iter().find(|log| fs::symlink_metadata(log).is_ok_and(|metadata| metadata.len() > 0))
 }
 
 /// A new file beside the path. Its name holds the process id and a counter; one that a dead process left
@@ -80,17 +109,21 @@ fn build(temporary: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), Bac
         let what = "cannot create the store: its write-ahead log could not be moved into the file";
         return Err(temporary.error(BackendErrorKind::Io, what));
     }
-    // No connection is open on the new file, so a handle of our own takes no lock away.
-    File::open(temporary.path())
-        .and_then(|file| file.sync_all())
-        .map_err(|error| temporary.io("sync the new file", error))
+    sync_file(temporary)
 }
 
-/// Gives the finished file its name, unless the name is taken.
-fn publish(temporary: &Path, site: &Site) -> Result<(), BackendError> {
+/// Makes a new file durable. No connection is open on it, so a handle of our own takes no lock away.
+pub(crate) fn sync_file(site: &Site) -> Result<(), BackendError> {
+    File::open(site.path())
+        .and_then(|file| file.sync_all())
+        .map_err(|error| site.io("sync the new file", error))
+}
+
+/// Gives the finished file its name, unless the name is taken. Whether it did.
+fn publish(temporary: &Path, site: &Site) -> Result<bool, BackendError> {
     match fs::hard_link(temporary, site.path()) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         // A file system without hard links (FAT, some network shares). std has no rename that fails on an
         // existing name: of several creators one goes first.
         Err(error)
@@ -98,9 +131,11 @@ fn publish(temporary: &Path, site: &Site) -> Result<(), BackendError> {
         {
             let _turn = take_turn(site)?;
             if fs::symlink_metadata(site.path()).is_ok() {
-                return Ok(());
+                return Ok(false);
             }
-            fs::rename(temporary, site.path()).map_err(|error| site.io("give the new file its name", error))
+            fs::rename(temporary, site.path())
+                .map(|()| true)
+                .map_err(|error| site.io("give the new file its name", error))
         }
         Err(error) => Err(site.io("give the new file its name", error)),
     }

@@ -12,15 +12,15 @@
 //! - `codec` turns jobs into rows and back; each row carries a checksum.
 //! - `settings` proves what a connection is set to; `database`, `create` and `lock` open and make files.
 //! - `txn` is one transaction; `reader` and `verify` read committed data from any thread.
-//!
-//! # The tables
-//!
-//! They are made by the steps in [`poolqueue_migrations::SQLITE`]; `SELECT * FROM poolqueue_jobs_readable` shows the
-//! jobs with their ids and times in words. A row that was changed by hand is reported as damaged, by id.
+//! - `backup` copies the file while the queue runs; `reseal` accepts rows that were changed by hand.
+#![doc = ""]
+#![doc = include_str!("../docs/schema.md")]
 
 mod application;
 mod backend;
+mod backup;
 mod busy;
+mod care;
 mod codec;
 mod create;
 mod database;
@@ -28,6 +28,7 @@ mod lock;
 mod options;
 mod peers;
 mod reader;
+mod reseal;
 mod schema;
 mod settings;
 mod shared;
@@ -41,5 +42,6 @@ mod verify;
 pub use backend::SqliteBackend;
 pub use options::SqliteOptions;
 pub use reader::{SqliteReader, SqliteSnapshot};
+pub use reseal::Resealed;
 pub use rusqlite;
 pub use store::SqliteStore;

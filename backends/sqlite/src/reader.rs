@@ -30,6 +30,10 @@ impl SqliteReader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         SqliteReader { shared }
     }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Reader for SqliteReader {
@@ -72,7 +76,7 @@ impl SqliteSnapshot {
         self.shared.sql()
     }
 
-    fn conn(&self) -> Result<&Connection, BackendError> {
+    pub(crate) fn conn(&self) -> Result<&Connection, BackendError> {
         self.conn.as_ref().ok_or_else(BackendError::closed)
     }
 

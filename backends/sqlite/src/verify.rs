@@ -12,8 +12,18 @@ use crate::site::Site;
 use crate::sql::Sql;
 
 /// The tables of which SQLite checks that their indexes hold what the rows say.
-const TABLES: [&str; 9] =
-    ["meta", "jobs", "ready_tags", "bodies", "outcomes", "history", "unique_keys", "records", "counts"];
+const TABLES: [&str; 10] = [
+    "meta",
+    "jobs",
+    "ready_tags",
+    "bodies",
+    "outcomes",
+    "history",
+    "unique_keys",
+    "records",
+    "counts",
+    "reseals",
+];
 
 /// Reads every row of every table and compares: SQLite's own check of tables and indexes; each row fits its seal;
 /// every job has a body, and an outcome, history and tags as its state says, and nothing else has; unique keys

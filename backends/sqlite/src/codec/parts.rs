@@ -50,7 +50,13 @@ impl BodyRow {
     }
 }
 
-fn seal_of_body(id: JobId, payload: &[u8], content_type: &str, metadata: &str, timeout: Option<&str>) -> i64 {
+pub(super) fn seal_of_body(
+    id: JobId,
+    payload: &[u8],
+    content_type: &str,
+    metadata: &str,
+    timeout: Option<&str>,
+) -> i64 {
     let mut seal = Seal::of(Part::Body);
     seal.bytes(id.as_bytes()).bytes(payload).text(content_type).text(metadata).opt_text(timeout);
     seal.finish()
@@ -105,7 +111,7 @@ impl OutcomeRow {
     }
 }
 
-fn seal_of_outcome(
+pub(super) fn seal_of_outcome(
     id: JobId,
     attempt: i64,
     output: (Option<&[u8]>, Option<&str>),

@@ -114,6 +114,12 @@ impl<'a> Columns<'a> {
         Columns { row, at: 0 }
     }
 
+    /// The columns from this one on.
+    pub(super) fn from(row: &'a Row<'_>, name: &str) -> Result<Self, Flaw> {
+        let at = row.as_ref().column_index(name).map_err(|error| Flaw(error.to_string()))?;
+        Ok(Columns { row, at })
+    }
+
     fn next(&mut self) -> Result<ValueRef<'a>, Flaw> {
         let value = self.row.get_ref(self.at);
         let value = value.map_err(|error| Flaw(format!("column {} cannot be read: {error}", self.at)))?;

@@ -231,9 +231,16 @@ impl<'a> StoredRow<'a> {
 
     /// What the row says. It must be as it was sealed.
     pub(crate) fn stored(&self, names: &mut Names) -> Result<Stored, Flaw> {
-        if self.seal != self.checksum() {
-            return Err(Flaw::seal());
-        }
+        if self.is_sealed() { self.unsealed(names) } else { Err(Flaw::seal()) }
+    }
+
+    /// Whether the row is as it was sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.seal == self.checksum()
+    }
+
+    /// What the row says, sealed or not.
+    pub(crate) fn unsealed(&self, names: &mut Names) -> Result<Stored, Flaw> {
         let extra = Extra {
             owner: self.owner,
             outcome: self.outcome.map(read_u32).transpose()?,

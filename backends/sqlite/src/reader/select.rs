@@ -52,7 +52,9 @@ pub(super) fn each(
     mut each: impl FnMut(Stored) -> Result<bool, BackendError>,
 ) -> Result<(), BackendError> {
     if let Some(ids) = filter.only_ids() {
-        return each_of(snapshot, conn, filter, after, ids.iter().copied().collect(), each);
+        // Each of these is named by its id: looking it up in the list once more would cost a factor.
+        let narrowed = Filter { ids: None, ..filter.clone() };
+        return each_of(snapshot, conn, &narrowed, after, ids.iter().copied().collect(), each);
     }
     let held = StatusSet::of_phase(Phase::Held);
     if filter.statuses.is_some_and(|statuses| statuses.is_subset(held)) {
@@ -97,7 +99,7 @@ pub(super) fn each_held(
     rows(snapshot, conn, &snapshot.sql().held, after, |_| true, each)
 }
 
-/// As [`each`], among these ids.
+/// As [`each`], among the jobs with these ids.
 fn each_of(
     snapshot: &SqliteSnapshot,
     conn: &Connection,
@@ -106,12 +108,10 @@ fn each_of(
     ids: BTreeSet<JobId>,
     mut each: impl FnMut(Stored) -> Result<bool, BackendError>,
 ) -> Result<(), BackendError> {
-    // Each of these is named by its id: looking it up in the list once more would cost a factor.
-    let narrowed = Filter { ids: None, ..filter.clone() };
     let from = after.map_or(Bound::Unbounded, |Cursor(id)| Bound::Excluded(id));
     for id in ids.range((from, Bound::Unbounded)) {
         if let Some(stored) = snapshot.find(conn, *id)?
-            && narrowed.matches(&stored.state)
+            && filter.matches(&stored.state)
             && !each(stored)?
         {
             break;
