@@ -12,6 +12,7 @@ use crate::{
 use faulty::{Fault, Faults, FaultyStore, full};
 
 mod claims;
+mod elsewhere;
 mod failures;
 mod faulty;
 mod groups;

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::lifecycle::{JobState, Transition};
 use crate::memory::{MemoryReader, MemoryStore};
 use crate::{
-    Applied, BackendError, BackendErrorKind, Body, ClaimFilter, Job, JobId, Output, QueueName, Store,
-    Timestamp, Txn, UniqueKey, Verdict,
+    Applied, Attention, BackendError, BackendErrorKind, Body, ClaimFilter, Elsewhere, Job, JobId, Output,
+    QueueName, Store, Timestamp, Txn, UniqueKey, Verdict,
 };
 
 /// What becomes of a commit.
@@ -59,6 +60,8 @@ struct Plan {
     panics: bool,
     /// Whether the next insert panics, in the middle of its transaction.
     panics_inside: bool,
+    /// What was committed elsewhere, until a transaction that was told of it ends well. `None` while nobody else writes.
+    elsewhere: Option<Elsewhere>,
 }
 
 impl Faults {
@@ -84,6 +87,16 @@ impl Faults {
     /// Loading or storing this job fails from now on.
     pub(super) fn break_job(&self, id: JobId, error: BackendError) {
         self.lock().broken.insert(id, error);
+    }
+
+    /// From now on others write to the store, too: the next transaction is told this.
+    pub(super) fn tell(&self, elsewhere: Elsewhere) {
+        self.lock().elsewhere = Some(elsewhere);
+    }
+
+    /// Whether there is something to tell that no transaction has taken note of.
+    pub(super) fn has_to_tell(&self) -> bool {
+        self.lock().elsewhere.as_ref().is_some_and(|elsewhere| *elsewhere != Elsewhere::default())
     }
 
     pub(super) fn panic_next(&self) {
@@ -135,6 +148,7 @@ impl Store for FaultyStore {
     ) -> Result<(), BackendError> {
         let faults = &self.faults;
         assert!(!std::mem::take(&mut faults.lock().panics), "told to");
+        let told = faults.lock().elsewhere.clone();
         let mut fault = None;
         self.inner.transact(&mut |txn| {
             let verdict = group(&mut FaultyTxn { txn, faults })?;
@@ -147,7 +161,22 @@ impl Store for FaultyStore {
                 Some(Fault::UnknownApplied) | None => Ok(verdict),
             }
         })?;
-        fault.map_or(Ok(()), |fault| Err(fault.error()))
+        if let Some(fault) = fault {
+            return Err(fault.error());
+        }
+        let elsewhere = &mut faults.lock().elsewhere;
+        if *elsewhere == told {
+            *elsewhere = told.map(|_| Elsewhere::default());
+        }
+        Ok(())
+    }
+
+    fn watch(&self, _attention: Attention) -> Option<Duration> {
+        self.faults.lock().elsewhere.as_ref().map(|_| Duration::from_millis(1))
+    }
+
+    fn stirred(&mut self, _attention: Attention) -> bool {
+        self.faults.has_to_tell()
     }
 
     fn reader(&self) -> MemoryReader {
@@ -169,6 +198,10 @@ struct FaultyTxn<'a> {
 }
 
 impl Txn for FaultyTxn<'_> {
+    fn elsewhere(&mut self) -> Result<Elsewhere, BackendError> {
+        Ok(self.faults.lock().elsewhere.clone().unwrap_or_default())
+    }
+
     fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError> {
         let job = self.txn.load(id)?;
         job.map(|job| self.faults.touch(id).map(|()| job)).transpose()
