@@ -47,7 +47,7 @@ fn too_early(shared: &Shared, error: BackendError) -> BackendError {
 /// A connection for the application.
 pub(crate) fn connect(shared: &Shared) -> Result<Connection, BackendError> {
     let site = shared.site();
-    if shared.file().is_none() {
+    if !shared.is_open() {
         return Err(BackendError::closed());
     }
     let conn = database::connect(site, Role::Writer)?;
@@ -59,8 +59,9 @@ pub(crate) fn connect(shared: &Shared) -> Result<Connection, BackendError> {
 fn check(shared: &Shared, conn: &Connection) -> Result<(), Error> {
     let site = shared.site();
     let ours = shared.file();
-    if conn.path() != ours.as_deref() {
-        let (theirs, ours) = (conn.path().unwrap_or("no file"), ours.as_deref().unwrap_or("no file"));
+    if ours.is_none() || conn.path() != ours.as_deref() {
+        const UNKNOWN: &str = "a file whose name is not UTF-8";
+        let (theirs, ours) = (conn.path().unwrap_or(UNKNOWN), ours.as_deref().unwrap_or(UNKNOWN));
         let what = format!("the transaction is on {theirs}, the queue is in {ours}");
         return Err(site.error(BackendErrorKind::Invalid, what).into());
     }

@@ -8,10 +8,15 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use poolqueue_core::{BackendError, BackendErrorKind};
 
 use crate::site::Site;
+
+/// How often, and how long between, a lock is tried that nobody should have.
+const TRIES: u32 = 20;
+const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 /// What the names of the lock files of one store begin with: the same for every name of its database.
 #[derive(Clone, Debug)]
@@ -49,7 +54,14 @@ impl Locks {
         let path = self.path(number);
         let made = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = made.map_err(|error| site.io(&format!("make the lock file {}", path.display()), error))?;
-        match file.try_lock() {
+        // Whoever looks whether it is free has it for a moment.
+        let mut locked = file.try_lock();
+        for _ in 0..TRIES {
+            let Err(TryLockError::WouldBlock) = locked else { break };
+            std::thread::sleep(TRY_AGAIN);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Lock { _file: file, path }),
             Err(TryLockError::WouldBlock) => {
                 let what = format!("another handle has the lock file {}", path.display());

@@ -93,6 +93,9 @@ impl Peers {
         let lock = locks.take(site, number)?;
         txn.execute(&sql.put_meta, params![HANDLE, number, seal_of_meta(HANDLE, number)]).map_err(engine)?;
         enter(&txn, sql, number).map_err(engine)?;
+        for statement in [&sql.forget_touched, &sql.forget_applied] {
+            txn.execute(statement, []).map_err(engine)?;
+        }
         txn.commit().map_err(engine)?;
         let now = Instant::now();
         let mut peers = Peers {

@@ -75,7 +75,11 @@ impl Shared {
         self.handle.store(number, Ordering::Relaxed);
     }
 
-    /// The file as SQLite names it.
+    pub(crate) fn is_open(&self) -> bool {
+        lock(&self.pool).open
+    }
+
+    /// The file as SQLite names it; `None` when that is not UTF-8.
     pub(crate) fn file(&self) -> Option<String> {
         lock(&self.pool).file.clone()
     }

@@ -62,6 +62,9 @@ statements! {
     held_by = "SELECT id, attempt FROM {p}jobs INDEXED BY {p}jobs_held WHERE phase = '{held}' AND owner = ?1";
     /// Tells a handle, if there is one, that a job of its was changed.
     touch = "INSERT OR IGNORE INTO {p}touched (handle, job) SELECT number, ?2 FROM {p}handles WHERE number = ?1";
+    /// What was noted for handles that have left meanwhile.
+    forget_touched = "DELETE FROM {p}touched WHERE handle NOT IN (SELECT number FROM {p}handles)";
+    forget_applied = "DELETE FROM {p}applied WHERE handle NOT IN (SELECT number FROM {p}handles)";
     take_touched = "DELETE FROM {p}touched WHERE handle = ?1 RETURNING job";
     delete_touched = "DELETE FROM {p}touched WHERE handle = ?1";
     note_applied = "INSERT INTO {p}applied (handle, batch) VALUES (?1, ?2)";
