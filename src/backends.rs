@@ -8,4 +8,4 @@ pub use poolqueue_redb::{RedbBackend, RedbOptions, redb};
 
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
-pub use poolqueue_sqlite::{SqliteBackend, SqliteOptions, rusqlite};
+pub use poolqueue_sqlite::{Resealed, SqliteBackend, SqliteOptions, rusqlite};
