@@ -140,12 +140,13 @@ CREATE TABLE {prefix}counts (
 ) STRICT, WITHOUT ROWID;
 
 -- The open handles. Each holds a lock on the file `<database>-{prefix}handle-<number>` while its process lives, and moves its
--- beat while it holds jobs. These three tables have no seals: they say nothing of jobs.
+-- beat while it holds jobs, at least once in `lease` milliseconds. These three tables have no seals: they say nothing of jobs.
 CREATE TABLE {prefix}handles (
     number    INTEGER PRIMARY KEY NOT NULL,
     process   INTEGER NOT NULL,
     opened_at INTEGER NOT NULL,
-    beat      INTEGER NOT NULL
+    beat      INTEGER NOT NULL,
+    lease     INTEGER NOT NULL
 ) STRICT;
 
 -- Jobs held by a handle of which another one has made a step, until that handle has seen it.

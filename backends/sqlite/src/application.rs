@@ -50,7 +50,7 @@ pub(crate) fn connect(shared: &Shared) -> Result<Connection, BackendError> {
     if !shared.is_open() {
         return Err(BackendError::closed());
     }
-    let conn = database::connect(site, Role::Writer)?;
+    let conn = database::connect(site, Role::Application)?;
     settings::apply(&conn, Role::Application, site, shared.options())?;
     Ok(conn)
 }
@@ -59,9 +59,12 @@ pub(crate) fn connect(shared: &Shared) -> Result<Connection, BackendError> {
 fn check(shared: &Shared, conn: &Connection) -> Result<(), Error> {
     let site = shared.site();
     let ours = shared.file();
-    if ours.is_none() || conn.path() != ours.as_deref() {
-        const UNKNOWN: &str = "a file whose name is not UTF-8";
-        let (theirs, ours) = (conn.path().unwrap_or(UNKNOWN), ours.as_deref().unwrap_or(UNKNOWN));
+    let theirs = database::file_of(conn);
+    if theirs.is_none() || theirs != ours {
+        let named = |file: Option<Vec<u8>>| {
+            file.map_or("no file".to_owned(), |name| String::from_utf8_lossy(&name).into_owned())
+        };
+        let (theirs, ours) = (named(theirs), named(ours));
         let what = format!("the transaction is on {theirs}, the queue is in {ours}");
         return Err(site.error(BackendErrorKind::Invalid, what).into());
     }

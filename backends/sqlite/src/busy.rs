@@ -20,6 +20,15 @@ pub(crate) fn allow(limit: Duration) {
 
 /// Whether SQLite shall try again, having been refused `attempt` times before. Sleeps first.
 pub(crate) fn wait(attempt: i32) -> bool {
+    wait_up_to(LIMIT.get(), attempt)
+}
+
+/// The same for the application's own connections: whatever the thread was told for the queue's.
+pub(crate) fn wait_by_default(attempt: i32) -> bool {
+    wait_up_to(DEFAULT, attempt)
+}
+
+fn wait_up_to(limit: Duration, attempt: i32) -> bool {
     let now = Instant::now();
     let since = match SINCE.get() {
         Some(since) if attempt > 0 => since,
@@ -27,7 +36,7 @@ pub(crate) fn wait(attempt: i32) -> bool {
     };
     SINCE.set(Some(since));
     let waited = now.saturating_duration_since(since);
-    let left = LIMIT.get().saturating_sub(waited);
+    let left = limit.saturating_sub(waited);
     if left.is_zero() {
         return false;
     }

@@ -107,8 +107,20 @@ pub(crate) fn connect(site: &Site, role: Role) -> Result<Connection, BackendErro
     };
     let mut conn = Connection::open_with_flags(site.path(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| site.engine("open it", error))?;
-    conn.busy_handler(Some(busy::wait)).map_err(|error| site.engine("set the busy handler", error))?;
+    let wait = if role == Role::Application { busy::wait_by_default } else { busy::wait };
+    conn.busy_handler(Some(wait)).map_err(|error| site.engine("set the busy handler", error))?;
     Ok(conn)
+}
+
+/// The file of a connection as SQLite names it, byte by byte; `None` when it has none.
+pub(crate) fn file_of(conn: &Connection) -> Option<Vec<u8>> {
+    if let Some(path) = conn.path() {
+        return Some(path.as_bytes().to_vec()).filter(|path| !path.is_empty());
+    }
+    // A name that is no text.
+    let read = |row: &rusqlite::Row<'_>| Ok(row.get_ref(2)?.as_bytes_or_null()?.map(<[u8]>::to_vec));
+    let main = "SELECT * FROM pragma_database_list WHERE name = 'main'";
+    conn.query_row(main, [], read).ok().flatten().filter(|path| !path.is_empty())
 }
 
 /// A connection for a reader.

@@ -14,9 +14,10 @@ use poolqueue_core::{BackendError, BackendErrorKind};
 
 use crate::site::Site;
 
-/// How often, and how long between, a lock is tried that nobody should have.
-const TRIES: u32 = 20;
-const TRY_AGAIN: Duration = Duration::from_millis(1);
+/// How often a lock is tried that may be held by someone who only looks.
+const ATTEMPTS: u32 = 20;
+/// For how long such a look is waited.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What the names of the lock files of one store begin with: the same for every name of its database.
 #[derive(Clone, Debug)]
@@ -28,7 +29,6 @@ pub(crate) struct Locks {
 #[derive(Debug)]
 pub(crate) struct Lock {
     _file: File,
-    path: PathBuf,
 }
 
 impl Locks {
@@ -52,46 +52,46 @@ impl Locks {
     /// `AlreadyOpen` when someone has it; `Io` when there is no place for it.
     pub(crate) fn take(&self, site: &Site, number: i64) -> Result<Lock, BackendError> {
         let path = self.path(number);
-        let made = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
-        let file = made.map_err(|error| site.io(&format!("make the lock file {}", path.display()), error))?;
-        // Whoever looks whether it is free has it for a moment.
-        let mut locked = file.try_lock();
-        for _ in 0..TRIES {
-            let Err(TryLockError::WouldBlock) = locked else { break };
-            std::thread::sleep(TRY_AGAIN);
-            locked = file.try_lock();
-        }
-        match locked {
-            Ok(()) => Ok(Lock { _file: file, path }),
-            Err(TryLockError::WouldBlock) => {
-                let what = format!("another handle has the lock file {}", path.display());
-                Err(site.error(BackendErrorKind::AlreadyOpen, what))
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                std::thread::sleep(LOOK);
             }
-            Err(TryLockError::Error(error)) => {
-                Err(site.io(&format!("lock the file {}", path.display()), error))
+            let made = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+            let file =
+                made.map_err(|error| site.io(&format!("make the lock file {}", path.display()), error))?;
+            match file.try_lock() {
+                // Whoever took this handle for gone may have removed the file meanwhile.
+                Ok(()) if self.is_free(number) => {}
+                Ok(()) => return Ok(Lock { _file: file }),
+                // Perhaps only someone who looks whether it is free.
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => {
+                    return Err(site.io(&format!("lock the file {}", path.display()), error));
+                }
             }
         }
+        let what = format!("another handle has the lock file {}", path.display());
+        Err(site.error(BackendErrorKind::AlreadyOpen, what))
     }
 
-    /// Whether the handle with this number is gone for certain.
+    /// Whether the handle with this number is gone for certain, or its file is not the one it has locked.
     pub(crate) fn is_free(&self, number: i64) -> bool {
         match File::open(self.path(number)) {
-            Ok(file) => file.try_lock().is_ok(),
+            // Shared, so that of several who look each sees it.
+            Ok(file) => file.try_lock_shared().is_ok(),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         }
     }
 
-    /// Removes the file of a handle that is gone.
+    /// Removes the file of a handle that is gone, unless somebody has it again.
     pub(crate) fn remove(&self, number: i64) {
+        let path = self.path(number);
         // It would only lie about.
-        let _ = fs::remove_file(self.path(number));
-    }
-}
-
-impl Lock {
-    /// Whether the file still has its name: if not, others take this handle for gone.
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.path.exists()
+        if let Ok(file) = File::open(&path)
+            && file.try_lock_shared().is_ok()
+        {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use poolqueue_core::{Attempt, Attention, BackendError, Elsewhere, JobId, Lease};
+use poolqueue_core::{Attempt, Attention, BackendError, BackendErrorKind, Elsewhere, JobId, Lease};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codec::seal_of_meta;
@@ -24,6 +24,10 @@ use crate::sql::Sql;
 const HANDLE: &str = "handle";
 /// How often the others are looked at.
 const CHECK: Duration = Duration::from_millis(250);
+/// How many numbers are passed over whose locks are taken.
+const NUMBERS: usize = 1_000;
+/// How long a handle that seems to hang is given to show that it was only kept from writing.
+const GRACE: Duration = Duration::from_secs(1);
 /// Whoever has not looked for so long cannot tell who was silent meanwhile.
 const LATE: Duration = Duration::from_secs(2);
 /// How often the file is looked at while someone waits who has to be told soon, and others may write.
@@ -69,6 +73,10 @@ struct Peer {
     beat: i64,
     /// Since when the beat has not moved.
     since: Instant,
+    /// How long it may stand still: the handle's own lease, by which it beats.
+    lease: Duration,
+    /// When this handle could write and that one, being silent for a lease, could have.
+    warned: Option<Instant>,
 }
 
 /// Changes when another connection commits.
@@ -88,14 +96,24 @@ impl Peers {
         let locks = Locks::of(site, &sql.prefix)?;
         let txn = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(engine)?;
         let last = parts::meta(&txn, sql, site, HANDLE)?.unwrap_or(0);
-        let number = i64::try_from(last).unwrap_or(i64::MAX).saturating_add(1);
+        let mut number = i64::try_from(last).unwrap_or(i64::MAX).saturating_add(1);
         // Before anyone can see the number: a handle without a lock is gone.
-        let lock = locks.take(site, number)?;
-        txn.execute(&sql.put_meta, params![HANDLE, number, seal_of_meta(HANDLE, number)]).map_err(engine)?;
-        enter(&txn, sql, number).map_err(engine)?;
-        for statement in [&sql.forget_touched, &sql.forget_applied] {
+        let mut passed = 0;
+        let lock = loop {
+            match locks.take(site, number) {
+                // The file was put back as it was before that handle joined, say.
+                Err(error) if error.kind() == BackendErrorKind::AlreadyOpen && passed < NUMBERS => {
+                    number = number.saturating_add(1);
+                    passed += 1;
+                }
+                taken => break taken?,
+            }
+        };
+        for statement in [&sql.sweep_touched, &sql.sweep_applied] {
             txn.execute(statement, []).map_err(engine)?;
         }
+        txn.execute(&sql.put_meta, params![HANDLE, number, seal_of_meta(HANDLE, number)]).map_err(engine)?;
+        enter(&txn, sql, number, lease).map_err(engine)?;
         txn.commit().map_err(engine)?;
         let now = Instant::now();
         let mut peers = Peers {
@@ -122,6 +140,11 @@ impl Peers {
     /// Leaves, unless jobs are still held: then others give them back as soon as the lock is free.
     pub(crate) fn leave(self, conn: Option<&Connection>, sql: &Sql) {
         let left = conn.and_then(|conn| conn.execute(&sql.leave, [self.number]).ok());
+        if let Some(conn) = conn.filter(|_| left == Some(1)) {
+            // What stays behind is swept away by the next handle to join.
+            let _ = conn.execute(&sql.delete_touched, [self.number]);
+            let _ = conn.execute(&sql.delete_applied, [self.number]);
+        }
         drop(self.lock);
         if left == Some(1) {
             self.locks.remove(self.number);
@@ -148,7 +171,7 @@ impl Peers {
 
     /// The jobs this handle holds.
     pub(crate) fn held_here(&self, conn: &Connection, sql: &Sql) -> rusqlite::Result<Vec<Lease>> {
-        all(conn, &sql.held_by, self.number, lease)
+        held(conn, sql, self.number)
     }
 
     /// The connection is another one: its numbers say nothing of what was seen before.
@@ -194,22 +217,22 @@ impl Peers {
         }
         let locks = &self.locks;
         self.gone = self.others.keys().copied().filter(|number| locks.is_free(*number)).collect();
-        let lease = self.lease;
         let silent =
-            self.others.iter().filter(|(_, peer)| now.saturating_duration_since(peer.since) >= lease);
+            self.others.iter().filter(|(_, peer)| now.saturating_duration_since(peer.since) >= peer.lease);
         self.hung = silent.map(|(number, peer)| (*number, peer.beat)).collect();
         Ok(())
     }
 
     fn list(&mut self, conn: &Connection, sql: &Sql, now: Instant) -> rusqlite::Result<()> {
         let mut statement = conn.prepare_cached(&sql.handles)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let mut others = BTreeMap::new();
         for row in rows {
-            let (number, beat): (i64, i64) = row?;
+            let (number, beat, lease): (i64, i64, i64) = row?;
+            let lease = u64::try_from(lease).map_or(self.lease, Duration::from_millis);
             let known = self.others.get(&number).copied().filter(|peer| peer.beat == beat);
             if number != self.number {
-                others.insert(number, known.unwrap_or(Peer { beat, since: now }));
+                others.insert(number, known.unwrap_or(Peer { beat, since: now, lease, warned: None }));
             }
         }
         self.others = others;
@@ -220,8 +243,19 @@ impl Peers {
     /// Nobody was listened to for a while: whoever was silent meanwhile is not silent yet.
     pub(crate) fn start_leases_anew(&mut self) {
         let now = Instant::now();
-        self.others.values_mut().for_each(|peer| peer.since = now);
+        self.others.values_mut().for_each(|peer| (peer.since, peer.warned) = (now, None));
         self.hung.clear();
+    }
+
+    /// This handle was kept from writing for a moment, and others may have been: none was warned yet.
+    pub(crate) fn start_grace_anew(&mut self) {
+        self.others.values_mut().for_each(|peer| peer.warned = None);
+    }
+
+    /// Whether a handle that is silent has had its time to write.
+    fn was_warned(&self, number: i64) -> bool {
+        let warned = self.others.get(&number).and_then(|peer| peer.warned);
+        warned.is_some_and(|at| at.elapsed() >= GRACE)
     }
 
     fn beat_is_older_than(&self, span: Duration) -> bool {
@@ -244,12 +278,24 @@ impl Peers {
                 self.written = Some(Instant::now());
             }
             found.touched = all(conn, &sql.take_touched, self.number, job).map_err(engine)?;
+            for id in &found.touched {
+                let held = conn
+                    .prepare_cached(&sql.is_held_by)
+                    .and_then(|mut held| held.exists(params![id.as_bytes().as_slice(), self.number]))
+                    .map_err(engine)?;
+                if !held {
+                    found.lost.push(*id);
+                }
+            }
             found.applied = all(conn, &sql.take_applied, self.number, batch).map_err(engine)?;
             found.forgotten = self.return_if_forgotten(conn, sql, site)?;
             found.wrote = found.forgotten || !found.touched.is_empty() || !found.applied.is_empty();
         }
+        // Again, now that nobody can come back meanwhile.
+        let locks = &self.locks;
+        self.gone.retain(|number| locks.is_free(*number));
         for number in &self.gone {
-            found.orphaned.extend(all(conn, &sql.held_by, *number, lease).map_err(engine)?);
+            found.orphaned.extend(held(conn, sql, *number).map_err(engine)?);
             for statement in [&sql.delete_touched, &sql.delete_applied, &sql.delete_handle] {
                 conn.prepare_cached(statement)
                     .and_then(|mut statement| statement.execute([number]))
@@ -258,8 +304,9 @@ impl Peers {
             found.wrote = true;
         }
         for (number, beat) in &self.hung {
-            if beat_of(conn, sql, *number).map_err(engine)? == Some(*beat) {
-                found.orphaned.extend(all(conn, &sql.held_by, *number, lease).map_err(engine)?);
+            let silent = beat_of(conn, sql, *number).map_err(engine)? == Some(*beat);
+            if silent && self.was_warned(*number) {
+                found.orphaned.extend(held(conn, sql, *number).map_err(engine)?);
             }
         }
         if self.beat_due {
@@ -280,10 +327,10 @@ impl Peers {
         if beat_of(conn, sql, self.number).map_err(engine)?.is_some() {
             return Ok(false);
         }
-        if !self.lock.is_in_place() {
+        if self.locks.is_free(self.number) {
             self.lock = self.locks.take(site, self.number)?;
         }
-        enter(conn, sql, self.number).map_err(engine)?;
+        enter(conn, sql, self.number, self.lease).map_err(engine)?;
         Ok(true)
     }
 
@@ -309,19 +356,25 @@ impl Peers {
         }
         if !self.hung.is_empty() {
             let now = Instant::now();
-            for (number, _) in self.hung.drain(..) {
-                if let Some(peer) = self.others.get_mut(&number) {
-                    peer.since = now;
+            for (number, _) in std::mem::take(&mut self.hung) {
+                let warned = self.was_warned(number);
+                let Some(peer) = self.others.get_mut(&number) else { continue };
+                if warned {
+                    (peer.since, peer.warned) = (now, None);
+                } else {
+                    peer.warned.get_or_insert(now);
                 }
             }
         }
     }
 }
 
-fn enter(conn: &Connection, sql: &Sql, number: i64) -> rusqlite::Result<usize> {
+/// Writes the row of a handle. Its beat begins where no earlier one of that number can have stood still.
+fn enter(conn: &Connection, sql: &Sql, number: i64, lease: Duration) -> rusqlite::Result<usize> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let opened_at = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
-    conn.execute(&sql.insert_handle, params![number, std::process::id(), opened_at])
+    let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);
+    conn.execute(&sql.insert_handle, params![number, std::process::id(), opened_at, lease])
 }
 
 fn beat_of(conn: &Connection, sql: &Sql, number: i64) -> rusqlite::Result<Option<i64>> {
@@ -345,6 +398,11 @@ fn job(row: &Row<'_>) -> rusqlite::Result<JobId> {
     row.get(0).map(JobId::from_bytes)
 }
 
-fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
-    Ok(Lease { id: job(row)?, attempt: Attempt(row.get(1)?) })
+/// The jobs a handle holds. One that is damaged is left out: it is reported to whoever asks for it.
+fn held(conn: &Connection, sql: &Sql, number: i64) -> rusqlite::Result<Vec<Lease>> {
+    let leases = all(conn, &sql.held_by, number, |row| {
+        let attempt = u32::try_from(row.get::<_, i64>(1)?);
+        Ok(attempt.ok().map(Attempt).zip(job(row).ok()))
+    })?;
+    Ok(leases.into_iter().flatten().map(|(attempt, id)| Lease { id, attempt }).collect())
 }

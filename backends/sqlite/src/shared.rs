@@ -34,7 +34,7 @@ struct Pool {
     /// How often it was opened: a connection of an earlier time is not used again.
     generation: u64,
     /// The file as SQLite names it.
-    file: Option<String>,
+    file: Option<Vec<u8>>,
     idle: Vec<Connection>,
 }
 
@@ -79,8 +79,8 @@ impl Shared {
         lock(&self.pool).open
     }
 
-    /// The file as SQLite names it; `None` when that is not UTF-8.
-    pub(crate) fn file(&self) -> Option<String> {
+    /// The file as SQLite names it.
+    pub(crate) fn file(&self) -> Option<Vec<u8>> {
         lock(&self.pool).file.clone()
     }
 
@@ -88,7 +88,7 @@ impl Shared {
     pub(crate) fn install(&self, conn: &Connection) {
         let mut pool = lock(&self.pool);
         pool.open = true;
-        pool.file = conn.path().map(str::to_owned);
+        pool.file = database::file_of(conn);
         pool.generation += 1;
         pool.idle.clear();
         *lock(&self.condition) = Condition::default();

@@ -50,9 +50,10 @@ statements! {
     /// Whether there are tables without the prefix.
     foreign_tables = "SELECT 1 FROM sqlite_schema \
         WHERE type = 'table' AND name NOT GLOB '{p}*' AND name NOT GLOB 'sqlite_*' LIMIT 1";
-    handles = "SELECT number, beat FROM {p}handles";
+    handles = "SELECT number, beat, lease FROM {p}handles";
     beat_of = "SELECT beat FROM {p}handles WHERE number = ?1";
-    insert_handle = "INSERT INTO {p}handles (number, process, opened_at, beat) VALUES (?1, ?2, ?3, 0)";
+    insert_handle = "INSERT INTO {p}handles (number, process, opened_at, beat, lease) \
+        VALUES (?1, ?2, ?3, ?3, ?4)";
     beat = "UPDATE {p}handles SET beat = beat + 1 WHERE number = ?1";
     delete_handle = "DELETE FROM {p}handles WHERE number = ?1";
     /// Ends a handle that holds nothing.
@@ -62,14 +63,15 @@ statements! {
     held_by = "SELECT id, attempt FROM {p}jobs INDEXED BY {p}jobs_held WHERE phase = '{held}' AND owner = ?1";
     /// Tells a handle, if there is one, that a job of its was changed.
     touch = "INSERT OR IGNORE INTO {p}touched (handle, job) SELECT number, ?2 FROM {p}handles WHERE number = ?1";
-    /// What was noted for handles that have left meanwhile.
-    forget_touched = "DELETE FROM {p}touched WHERE handle NOT IN (SELECT number FROM {p}handles)";
-    forget_applied = "DELETE FROM {p}applied WHERE handle NOT IN (SELECT number FROM {p}handles)";
     take_touched = "DELETE FROM {p}touched WHERE handle = ?1 RETURNING job";
+    is_held_by = "SELECT 1 FROM {p}jobs WHERE id = ?1 AND phase = '{held}' AND owner = ?2";
     delete_touched = "DELETE FROM {p}touched WHERE handle = ?1";
     note_applied = "INSERT INTO {p}applied (handle, batch) VALUES (?1, ?2)";
     take_applied = "DELETE FROM {p}applied WHERE handle = ?1 RETURNING batch";
     delete_applied = "DELETE FROM {p}applied WHERE handle = ?1";
+    /// What was noted for handles that had left by then.
+    sweep_touched = "DELETE FROM {p}touched WHERE handle NOT IN (SELECT number FROM {p}handles)";
+    sweep_applied = "DELETE FROM {p}applied WHERE handle NOT IN (SELECT number FROM {p}handles)";
 
     load = "SELECT {columns} FROM {p}jobs WHERE id = ?1";
     insert_job = "INSERT INTO {p}jobs ({columns}) VALUES ({parameters})";

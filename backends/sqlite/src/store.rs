@@ -21,6 +21,15 @@ const LEASE_MIN: Duration = Duration::from_secs(1);
 /// Whoever waited so long for the file was not listening.
 const LONG_WAIT: Duration = Duration::from_secs(1);
 
+/// How often the length of the log is looked at where several write.
+const LOG_CHECK: Duration = Duration::from_secs(1);
+/// A log of so many times the pages after which a commit moves them is long.
+const LONG_LOG: i64 = 2;
+/// How long others are waited for, and kept waiting, to begin a long log anew.
+const LOG_WAIT: Duration = Duration::from_millis(200);
+/// A wait that others may not have been able to write in.
+const WAIT: Duration = Duration::from_millis(100);
+
 /// A queue in one SQLite file.
 ///
 /// A committed transaction is on stable storage: the file has a write-ahead log and `synchronous` is `FULL`, set
@@ -33,6 +42,8 @@ pub struct SqliteStore {
     /// The handles of the file, this one among them; `None` once it is closed.
     peers: Option<Peers>,
     turns: Turns,
+    /// When the length of the log was looked at last.
+    tidied: Instant,
     names: Names,
     /// The error after which it is not known what is in the file. Ends with [`reopen`](Store::reopen).
     broken: Option<BackendError>,
@@ -70,6 +81,7 @@ impl SqliteStore {
             conn: None,
             peers: None,
             turns: Turns::default(),
+            tidied: Instant::now(),
             names: Names::default(),
             broken: None,
         };
@@ -122,12 +134,18 @@ impl SqliteStore {
         }
         busy::allow(self.shared.options().busy_timeout);
         let asked = Instant::now();
-        self.execute(&self.shared.sql().begin_write, "begin a transaction")?;
-        self.turns.begin();
-        if let Some(peers) = self.peers.as_mut().filter(|_| asked.elapsed() > LONG_WAIT) {
+        let begun = self.execute(&self.shared.sql().begin_write, "begin a transaction");
+        if let Some(peers) = &mut self.peers {
             // They may have waited like this one.
-            peers.start_leases_anew();
+            let waited = asked.elapsed();
+            if begun.is_err() || waited > LONG_WAIT {
+                peers.start_leases_anew();
+            } else if waited > WAIT {
+                peers.start_grace_anew();
+            }
         }
+        begun?;
+        self.turns.begin();
         Ok(())
     }
 
@@ -163,6 +181,26 @@ impl SqliteStore {
                 self.broken = Some(error.clone());
                 Err(error)
             }
+        }
+    }
+
+    /// Begins the log anew when it has become long. A commit moves its pages to the file without waiting for anybody, and
+    /// where there is always somebody who reads or writes it never comes to the end.
+    fn cut_log(&mut self) {
+        let crowded = self.peers.as_ref().is_some_and(Peers::is_crowded);
+        if !crowded || self.tidied.elapsed() < LOG_CHECK {
+            return;
+        }
+        let Some(conn) = &self.conn else { return };
+        self.tidied = Instant::now();
+        let pages_of = |statement: &str| -> rusqlite::Result<i64> {
+            conn.prepare_cached(statement)?.query_row([], |row| row.get(1))
+        };
+        let long = i64::from(self.shared.options().wal_autocheckpoint).saturating_mul(LONG_LOG);
+        busy::allow(LOG_WAIT);
+        // An error here is met by the next commit, or is none of anybody's who has been answered.
+        if long > 0 && pages_of("PRAGMA wal_checkpoint(PASSIVE)").is_ok_and(|pages| pages >= long) {
+            let _ = pages_of("PRAGMA wal_checkpoint(RESTART)");
         }
     }
 
@@ -232,6 +270,9 @@ impl Store for SqliteStore {
         self.turns.end();
         if let Some(peers) = &mut self.peers {
             peers.settle(result.is_ok());
+        }
+        if result.is_ok() {
+            self.cut_log();
         }
         self.shared.noted(result)
     }

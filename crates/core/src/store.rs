@@ -40,6 +40,8 @@ pub struct Elsewhere {
     pub applied: Vec<u64>,
     /// Jobs held by this handle of which another handle has made a step.
     pub touched: Vec<JobId>,
+    /// Those of the touched that this handle holds no more, whatever their attempt: an id may be another job's by now.
+    pub lost: Vec<JobId>,
     /// Whether this handle was taken for dead: it cannot know which of the jobs it holds are still its own.
     pub forgotten: bool,
     /// Jobs held by handles that are gone.

@@ -4,14 +4,14 @@ use super::Sql;
 
 /// The statements that read a whole table: the full check, and the few counters.
 const WHOLE_TABLES: [&str; 8] = [
+    "sweep_touched",
+    "sweep_applied",
     "walk",
     "walk_keys",
     "walk_records",
     "count_rows",
     "read_counts",
     "handles",
-    "forget_touched",
-    "forget_applied",
 ];
 /// The statements that read all held jobs: the rescue of those that a handle held.
 const ALL_HELD: [&str; 2] = ["held_by", "leave"];

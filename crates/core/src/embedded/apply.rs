@@ -8,6 +8,9 @@ use crate::{
     Receipt, RecordConflict, RecordPut, Rejected, Target, Timestamp, Txn, UniqueKey,
 };
 
+/// Jobs promoted, and jobs expired, in one group.
+const TIMERS_PER_GROUP: usize = 1_000;
+
 /// What a group has done so far, for those who hear of it after the commit.
 #[derive(Default)]
 pub(super) struct Done {
@@ -324,4 +327,21 @@ pub(super) fn apply_own(
     }
     write_transition(txn, transition.clone(), None, history_max, done)?;
     Ok(Some(transition))
+}
+
+/// Makes jobs due whose time has come, and gives up those that missed their deadline.
+pub(super) fn run_timers(
+    txn: &mut dyn Txn,
+    now: Timestamp,
+    history_max: usize,
+    done: &mut Done,
+) -> Result<(), BackendError> {
+    if txn.promote(now, TIMERS_PER_GROUP)? > 0 {
+        done.wrote = true;
+        done.promoted = true;
+    }
+    for job in txn.expired(now, TIMERS_PER_GROUP)? {
+        apply_own(txn, &job, &Event::Expire, now, history_max, done)?;
+    }
+    Ok(())
 }

@@ -1,12 +1,12 @@
 //! What was committed otherwise than by the writer: by another handle of the same store, or by a transaction of the
 //! application's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::lifecycle::{Event, JobState};
+use crate::lifecycle::{Event, JobState, Transition};
 use crate::{
     BackendError, BackendErrorKind, Batch, Change, Embedded, Error, Insert, JobId, Lease, NewJob, Output,
     Refused, Slots, Store, Target, Timestamp, Txn,
@@ -168,7 +168,12 @@ pub(super) struct Learnt {
 /// Who holds which job.
 pub(super) type Holders = HashMap<JobId, (Lease, Arc<Slots>)>;
 
-/// Takes note of what was committed elsewhere, and gives back the jobs of those who are gone.
+/// Takes note of what was committed elsewhere, and gives back the jobs of those who are gone. What it has come to when
+/// it fails is in `learnt`, to be withdrawn.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is a part of the writer's that the others are apart from"
+)]
 pub(super) fn learn(
     txn: &mut dyn Txn,
     pending: &Pending,
@@ -177,10 +182,11 @@ pub(super) fn learn(
     now: Timestamp,
     history_max: usize,
     done: &mut Done,
-) -> Result<Learnt, BackendError> {
+    learnt: &mut Learnt,
+) -> Result<(), BackendError> {
     let found = txn.elsewhere()?;
     // Whoever stored these had to end before this transaction could begin.
-    let mut learnt = Learnt { changed: found.changed, resolved: pending.numbers(), ..Learnt::default() };
+    (learnt.changed, learnt.resolved) = (found.changed, pending.numbers());
     for changes in found.applied.iter().filter_map(|number| pending.get(*number)) {
         for job in &changes.inserted {
             txn.adopt(None, job)?;
@@ -195,13 +201,18 @@ pub(super) fn learn(
     if found.changed {
         standing.iter_mut().for_each(|one| one.look_again = true);
     }
+    let lost: HashSet<JobId> = found.lost.into_iter().collect();
     let touched = if found.forgotten { holders.keys().copied().collect() } else { found.touched };
     for id in touched {
-        let job = readable(txn.load(id))?.flatten();
+        let job = readable(txn.load(id))?.flatten().filter(|_| !lost.contains(&id));
         if let Some((lease, slots)) = holders.get(&id)
             && !job.as_ref().is_some_and(|job| holds(job, lease))
         {
-            slots.give_back();
+            // A place that is free by what was applied is given back with the group's own steps.
+            let freed = |step: &Transition| step.freed_slot() && step.before.lease() == *lease;
+            if !done.transitions.iter().any(freed) {
+                slots.give_back();
+            }
         }
         learnt.touched.push((id, job));
     }
@@ -211,7 +222,7 @@ pub(super) fn learn(
             apply_own(txn, &job, &Event::LoseWorker, now, history_max, done)?;
         }
     }
-    Ok(learnt)
+    Ok(())
 }
 
 impl Learnt {

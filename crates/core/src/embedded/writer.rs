@@ -9,21 +9,21 @@ use tokio::sync::oneshot;
 use crate::lifecycle::Event;
 use crate::{
     Applied, Attention, BackendError, BackendErrorKind, Batch, Capabilities, JobId, Lease, QueueName,
-    Receipt, Slots, Store, Timestamp, Txn, Verdict, Wake,
+    Receipt, Slots, Store, Timestamp, Verdict, Wake,
 };
 
 use super::WriterOptions;
-use super::apply::{Done, Failed, apply, apply_own};
+use super::apply::{Done, Failed, apply, apply_own, run_timers};
 use super::elsewhere::{Holders, Learnt, Pending, learn, readable};
 use super::inbox::{Command, Delivery, Inbox, Sleep, Taken};
 use super::standing::{Serving, Standing, give_back, serve};
 
-/// Jobs promoted, and jobs expired, in one group.
-const TIMERS_PER_GROUP: usize = 1_000;
 /// How often standing claims are looked at although nothing happened: a backstop, not the way they are served.
 const BACKSTOP: Duration = Duration::from_secs(30);
 /// How long timers may be late when no claim waits for the jobs they make due.
 const IDLE_TIMERS: Duration = Duration::from_secs(1);
+/// After how long without a sign of it a transaction of the application's is looked for that may have been rolled back.
+const ROLLED_BACK: Duration = Duration::from_secs(1);
 /// The longest linger.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 
@@ -175,10 +175,13 @@ impl<S: Store> Writer<S> {
     /// Handles the commands taken. Returns the answer to the close among them, if there is one.
     fn step(&mut self, taken: Taken) -> Option<Option<oneshot::Sender<Result<(), BackendError>>>> {
         let napped = self.nap.take().filter(|_| taken.is_nothing());
-        let look = (napped.is_some() || taken.look) && !self.poisoned && self.store.stirred(self.attention());
+        // Also when there is work: a writer that never sleeps for a whole nap would not see who is gone.
+        let look = !self.poisoned && self.store.stirred(self.attention());
+        let rested = napped.is_none() && taken.is_nothing();
         if taken.commands.is_empty() && !taken.woken && !look {
+            let enough = if self.pending.is_empty() { BACKSTOP } else { ROLLED_BACK };
             match napped {
-                Some(nap) if self.napped.saturating_add(nap) < BACKSTOP => {
+                Some(nap) if self.napped.saturating_add(nap) < enough => {
                     self.napped = self.napped.saturating_add(nap);
                     return None;
                 }
@@ -187,7 +190,7 @@ impl<S: Store> Writer<S> {
             }
         }
         self.napped = Duration::ZERO;
-        if taken.woken || (taken.commands.is_empty() && !look) {
+        if taken.woken || rested || (taken.commands.is_empty() && !look) {
             // A clock, a capacity, a timer or the backstop: whoever waits is looked at.
             self.standing.iter_mut().for_each(|one| one.look_again = true);
         }
@@ -228,6 +231,8 @@ impl<S: Store> Writer<S> {
         group.returned.append(&mut self.returned);
         let timers = self.next_timer.is_some_and(|timer| timer <= now);
         let asked = !(self.standing.is_empty() && group.batches.is_empty() && group.returned.is_empty());
+        // Nothing tells of a transaction that was rolled back, but that it does not keep the writer out any more.
+        let asked = asked || !self.pending.is_empty();
         if !asked && !timers && !look {
             // What was left for standing claims has nobody to go to.
             self.unfinished = false;
@@ -236,7 +241,8 @@ impl<S: Store> Writer<S> {
         let Writer { store, standing, holders, pending, turn, capabilities, .. } = self;
         let history_max = capabilities.limits.history_entries;
         let written = store.transact(&mut |txn| {
-            group.learnt = learn(txn, pending, holders, standing, now, history_max, &mut group.done)?;
+            let Group { learnt, done, .. } = &mut group;
+            learn(txn, pending, holders, standing, now, history_max, done, learnt)?;
             if timers {
                 run_timers(txn, now, history_max, &mut group.done)?;
             }
@@ -479,21 +485,4 @@ impl<S: Store> Drop for Writer<S> {
     fn drop(&mut self) {
         drop(self.inbox.end());
     }
-}
-
-/// Makes jobs due whose time has come, and gives up those that missed their deadline.
-fn run_timers(
-    txn: &mut dyn Txn,
-    now: Timestamp,
-    history_max: usize,
-    done: &mut Done,
-) -> Result<(), BackendError> {
-    if txn.promote(now, TIMERS_PER_GROUP)? > 0 {
-        done.wrote = true;
-        done.promoted = true;
-    }
-    for job in txn.expired(now, TIMERS_PER_GROUP)? {
-        apply_own(txn, &job, &Event::Expire, now, history_max, done)?;
-    }
-    Ok(())
 }

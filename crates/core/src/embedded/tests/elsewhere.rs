@@ -218,3 +218,28 @@ async fn a_timer_set_elsewhere_is_kept() {
     rig.clock.advance(Duration::from_secs(61));
     assert_eq!(ids(&soon(claimed).await.unwrap().concat()), [id(1)]);
 }
+
+#[tokio::test]
+async fn a_place_given_back_by_a_group_that_fails_is_given_back_once() {
+    let rig = Rig::new();
+    let slots = Slots::new(1);
+    rig.commit(add_plain([1])).await;
+    let held = rig.claim(any(&slots)).await;
+    assert_eq!(held.len(), 1);
+    rig.commit(add([NewJob::new("orphan", b"").id(id(9))])).await;
+    let orphan = rig.claim(of_kind(&Slots::new(1), "orphan")).await;
+    rig.commit(add_plain([2, 3, 4, 5, 6])).await;
+    rig.faults.break_job(id(9), full());
+    rig.step_elsewhere(1, &Event::Complete { output: Output::none() });
+    let mut elsewhere = Elsewhere { changed: true, ..Elsewhere::default() };
+    elsewhere.touched.push(id(1));
+    elsewhere.orphaned.push(orphan[0].lease());
+    rig.faults.tell(elsewhere);
+    for _ in 0..3 {
+        let error = soon(rig.backend.commit(Batch::default())).await.unwrap_err();
+        assert_eq!(error.kind(), BackendErrorKind::Full);
+    }
+    rig.faults.mend_job(id(9));
+    assert_eq!(rig.claim(any(&slots)).await.len(), 1, "there is one place");
+    assert_eq!(slots.held_count(), 1);
+}

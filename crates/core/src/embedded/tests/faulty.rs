@@ -99,6 +99,11 @@ impl Faults {
         self.lock().elsewhere.as_ref().is_some_and(|elsewhere| *elsewhere != Elsewhere::default())
     }
 
+    /// It can be loaded and stored again.
+    pub(super) fn mend_job(&self, id: JobId) {
+        self.lock().broken.remove(&id);
+    }
+
     pub(super) fn panic_next(&self) {
         self.lock().panics = true;
     }
