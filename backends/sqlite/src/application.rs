@@ -50,7 +50,7 @@ pub(crate) fn connect(shared: &Shared) -> Result<Connection, BackendError> {
     if !shared.is_open() {
         return Err(BackendError::closed());
     }
-    let conn = database::connect(site, Role::Application)?;
+    let conn = database::connect(site, Role::Application, shared.options())?;
     settings::apply(&conn, Role::Application, site, shared.options())?;
     Ok(conn)
 }

@@ -116,8 +116,8 @@ impl SqliteBackend {
             .complete_in(lease, output.into(), |number, work| within(&self.shared, txn, number, work))
     }
 
-    /// A connection to the file for the application's own use, set up like the queue's: it waits for other writers up to
-    /// 5 s, its commits are synced before they return, foreign keys are enforced.
+    /// A connection to the file for the application's own use, set up like the queue's: it waits for other writers as
+    /// long as the queue does, its commits are synced before they return, foreign keys are enforced.
     ///
     /// # Errors
     /// What SQLite reports; `Closed` when the queue is closed.

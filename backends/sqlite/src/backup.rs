@@ -9,6 +9,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::create;
 use crate::database;
+use crate::options::SqliteOptions;
 use crate::reader::SqliteReader;
 use crate::settings::Role;
 use crate::site::Site;
@@ -29,7 +30,8 @@ pub(crate) fn backup(reader: &SqliteReader, target: &Path) -> Result<(), Backend
     }
     // Its read transaction is what is copied: the commits of the meantime are not in it.
     let snapshot = reader.snapshot()?;
-    let named = create::make(&site, |temporary| copy(snapshot.conn()?, temporary))?;
+    let named =
+        create::make(&site, |temporary| copy(snapshot.conn()?, temporary, reader.shared().options()))?;
     if named { Ok(()) } else { Err(exists(&site)) }
 }
 
@@ -38,9 +40,9 @@ fn exists(site: &Site) -> BackendError {
 }
 
 /// Copies all pages into the empty temporary file and makes it durable.
-fn copy(from: &Connection, temporary: &Site) -> Result<(), BackendError> {
+fn copy(from: &Connection, temporary: &Site, options: &SqliteOptions) -> Result<(), BackendError> {
     let engine = |error| temporary.engine("write the backup", error);
-    let mut to = database::connect(temporary, Role::Writer)?;
+    let mut to = database::connect(temporary, Role::Writer, options)?;
     // Nobody opens the file before it is whole and synced: nothing in it needs to be undone.
     to.pragma_update(None, "journal_mode", "OFF").map_err(engine)?;
     to.pragma_update(None, "synchronous", "OFF").map_err(engine)?;

@@ -99,7 +99,7 @@ fn temporary_file(site: &Site) -> Result<PathBuf, BackendError> {
 /// Fills the temporary file and makes it durable.
 fn build(temporary: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
     let engine = |error| temporary.engine("create the store", error);
-    let mut conn = database::connect(temporary, Role::Writer)?;
+    let mut conn = database::connect(temporary, Role::Writer, options)?;
     settings::apply(&conn, Role::Writer, temporary, options)?;
     schema::migrate(&mut conn, poolqueue_migrations::SQLITE, sql, temporary)?;
     let busy: i64 =

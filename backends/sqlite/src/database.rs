@@ -21,7 +21,6 @@ pub(crate) fn open_or_create(
     sql: &Sql,
 ) -> Result<Connection, BackendError> {
     settings::check_version(site)?;
-    busy::allow(options.busy_timeout);
     match fs::metadata(site.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if fs::symlink_metadata(site.path()).is_ok() {
@@ -58,7 +57,7 @@ pub(crate) fn open_existing(
 
 /// A connection to a file that is ours, or may become ours.
 fn identified(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Connection, BackendError> {
-    let conn = connect(site, Role::Writer)?;
+    let conn = connect(site, Role::Writer, options)?;
     let read_only = conn.is_readonly(rusqlite::MAIN_DB).map_err(|error| site.engine("look at it", error))?;
     if read_only {
         let what = "cannot open it for reading and writing: it may only be read";
@@ -99,16 +98,16 @@ fn check_length(conn: &Connection, site: &Site) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// A connection without settings, but it waits for others: how long, [`busy::allow`] says.
-pub(crate) fn connect(site: &Site, role: Role) -> Result<Connection, BackendError> {
+/// A connection without settings, but it waits for others.
+pub(crate) fn connect(site: &Site, role: Role, options: &SqliteOptions) -> Result<Connection, BackendError> {
     let access = match role {
         Role::Writer | Role::Application => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Role::Reader => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let mut conn = Connection::open_with_flags(site.path(), access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| site.engine("open it", error))?;
-    let wait = if role == Role::Application { busy::wait_by_default } else { busy::wait };
-    conn.busy_handler(Some(wait)).map_err(|error| site.engine("set the busy handler", error))?;
+    busy::wait_for_others(&mut conn, options.busy_timeout)
+        .map_err(|error| site.engine("set the busy handler", error))?;
     Ok(conn)
 }
 
@@ -125,7 +124,7 @@ pub(crate) fn file_of(conn: &Connection) -> Option<Vec<u8>> {
 
 /// A connection for a reader.
 pub(crate) fn connect_reader(site: &Site, options: &SqliteOptions) -> Result<Connection, BackendError> {
-    let conn = connect(site, Role::Reader)?;
+    let conn = connect(site, Role::Reader, options)?;
     settings::apply(&conn, Role::Reader, site, options)?;
     Ok(conn)
 }

@@ -10,7 +10,6 @@ use poolqueue_core::{Applied, BackendError, BackendErrorKind, JobId, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Map, Value};
 
-use crate::busy;
 use crate::codec::{Flaw, Names};
 use crate::database;
 use crate::settings::{self, Role};
@@ -94,9 +93,8 @@ impl Place<'_> {
 /// See [`SqliteStore::reseal`](crate::SqliteStore::reseal).
 pub(crate) fn reseal(shared: &Shared, ids: Vec<JobId>, now: Timestamp) -> Result<Resealed, BackendError> {
     let (site, sql) = (shared.site(), shared.sql());
-    let mut conn = database::connect(site, Role::Writer)?;
+    let mut conn = database::connect(site, Role::Writer, shared.options())?;
     settings::apply(&conn, Role::Writer, site, shared.options())?;
-    busy::allow(shared.options().busy_timeout);
     let txn = conn
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(|error| site.engine("begin a transaction", error))?;

@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use poolqueue_core::{BackendError, BackendErrorKind, Health, Verification};
 use rusqlite::Connection;
 
+use crate::database;
 use crate::options::SqliteOptions;
 use crate::site::Site;
 use crate::sql::Sql;
-use crate::{busy, database};
 
 /// When an answered call is durable, in this engine's words.
 const DURABILITY: &str = "WAL, synchronous=FULL: synced before it is answered";
@@ -104,7 +104,6 @@ impl Shared {
 
     /// A connection for a reader, and when the store was opened.
     pub(crate) fn borrow(&self) -> Result<(Connection, u64), BackendError> {
-        busy::allow(self.options.busy_timeout);
         let generation = {
             let mut pool = lock(&self.pool);
             if !pool.open {

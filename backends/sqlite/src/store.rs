@@ -132,7 +132,6 @@ impl SqliteStore {
         if self.peers.as_ref().is_some_and(Peers::is_crowded) {
             self.turns.give_way();
         }
-        busy::allow(self.shared.options().busy_timeout);
         let asked = Instant::now();
         let begun = self.execute(&self.shared.sql().begin_write, "begin a transaction");
         if let Some(peers) = &mut self.peers {
@@ -191,16 +190,18 @@ impl SqliteStore {
         if !crowded || self.tidied.elapsed() < LOG_CHECK {
             return;
         }
-        let Some(conn) = &self.conn else { return };
+        let Some(conn) = &mut self.conn else { return };
         self.tidied = Instant::now();
-        let pages_of = |statement: &str| -> rusqlite::Result<i64> {
+        let pages_of = |conn: &Connection, statement: &str| -> rusqlite::Result<i64> {
             conn.prepare_cached(statement)?.query_row([], |row| row.get(1))
         };
-        let long = i64::from(self.shared.options().wal_autocheckpoint).saturating_mul(LONG_LOG);
-        busy::allow(LOG_WAIT);
+        let options = self.shared.options();
+        let long = i64::from(options.wal_autocheckpoint).saturating_mul(LONG_LOG);
         // An error here is met by the next commit, or is none of anybody's who has been answered.
-        if long > 0 && pages_of("PRAGMA wal_checkpoint(PASSIVE)").is_ok_and(|pages| pages >= long) {
-            let _ = pages_of("PRAGMA wal_checkpoint(RESTART)");
+        if long > 0 && pages_of(conn, "PRAGMA wal_checkpoint(PASSIVE)").is_ok_and(|pages| pages >= long) {
+            let _ = busy::wait_for_others(conn, LOG_WAIT);
+            let _ = pages_of(conn, "PRAGMA wal_checkpoint(RESTART)");
+            let _ = busy::wait_for_others(conn, options.busy_timeout);
         }
     }
 

@@ -13,7 +13,7 @@ fn every_connection_has_the_settings_that_are_promised() {
     drop(crate::SqliteStore::open(&path, SqliteOptions::default()).unwrap());
     let site = Site::new(path);
     let options = SqliteOptions::default();
-    let writer = connect(&site, Role::Writer).unwrap();
+    let writer = connect(&site, Role::Writer, &options).unwrap();
     apply(&writer, Role::Writer, &site, &options).unwrap();
     let reader = connect_reader(&site, &options).unwrap();
     for conn in [&writer, &reader] {
