@@ -95,26 +95,17 @@ impl Peers {
         let engine = |error| site.engine("join the handles of the file", error);
         let locks = Locks::of(site, &sql.prefix)?;
         let txn = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(engine)?;
-        let last = parts::meta(&txn, sql, site, HANDLE)?.unwrap_or(0);
-        let mut number = i64::try_from(last).unwrap_or(i64::MAX).saturating_add(1);
         // Before anyone can see the number: a handle without a lock is gone.
-        let mut passed = 0;
-        let lock = loop {
-            match locks.take(site, number) {
-                // The file was put back as it was before that handle joined, say.
-                Err(error) if error.kind() == BackendErrorKind::AlreadyOpen && passed < NUMBERS => {
-                    number = number.saturating_add(1);
-                    passed += 1;
-                }
-                taken => break taken?,
-            }
-        };
-        for statement in [&sql.sweep_touched, &sql.sweep_applied] {
-            txn.execute(statement, []).map_err(engine)?;
+        let (number, lock) = next_number(&txn, sql, site, &locks)?;
+        let entered = sweep(&txn, sql)
+            .map_err(engine)
+            .and_then(|()| enter(&txn, sql, site, number, lease))
+            .and_then(|()| txn.commit().map_err(engine));
+        match entered {
+            // What is stored can be read all the same. The handle enters with the first transaction that finds room.
+            Err(error) if error.kind() == BackendErrorKind::Full => {}
+            entered => entered?,
         }
-        txn.execute(&sql.put_meta, params![HANDLE, number, seal_of_meta(HANDLE, number)]).map_err(engine)?;
-        enter(&txn, sql, number, lease).map_err(engine)?;
-        txn.commit().map_err(engine)?;
         let now = Instant::now();
         let mut peers = Peers {
             locks,
@@ -330,7 +321,7 @@ impl Peers {
         if self.locks.is_free(self.number) {
             self.lock = self.locks.take(site, self.number)?;
         }
-        enter(conn, sql, self.number, self.lease).map_err(engine)?;
+        enter(conn, sql, site, self.number, self.lease)?;
         Ok(true)
     }
 
@@ -369,8 +360,54 @@ impl Peers {
     }
 }
 
-/// Writes the row of a handle. Its beat begins where no earlier one of that number can have stood still.
-fn enter(conn: &Connection, sql: &Sql, number: i64, lease: Duration) -> rusqlite::Result<usize> {
+/// The number of the last handle that has entered; 0 before the first.
+fn last_number(conn: &Connection, sql: &Sql, site: &Site) -> Result<i64, BackendError> {
+    let last = parts::meta(conn, sql, site, HANDLE)?.unwrap_or(0);
+    Ok(i64::try_from(last).unwrap_or(i64::MAX))
+}
+
+/// A number that no handle had, and its lock.
+fn next_number(
+    conn: &Connection,
+    sql: &Sql,
+    site: &Site,
+    locks: &Locks,
+) -> Result<(i64, Lock), BackendError> {
+    let mut number = last_number(conn, sql, site)?.saturating_add(1);
+    for _ in 0..NUMBERS {
+        match locks.take(site, number) {
+            // The file was put back as it was before that handle entered, say, or it has found no room to.
+            Err(error) if error.kind() == BackendErrorKind::AlreadyOpen => number = number.saturating_add(1),
+            taken => return Ok((number, taken?)),
+        }
+    }
+    Ok((number, locks.take(site, number)?))
+}
+
+/// Forgets what was noted for handles that have left meanwhile.
+fn sweep(conn: &Connection, sql: &Sql) -> rusqlite::Result<()> {
+    conn.execute(&sql.sweep_touched, [])?;
+    conn.execute(&sql.sweep_applied, [])?;
+    Ok(())
+}
+
+/// Writes the row of a handle, so that others see it.
+fn enter(
+    conn: &Connection,
+    sql: &Sql,
+    site: &Site,
+    number: i64,
+    lease: Duration,
+) -> Result<(), BackendError> {
+    let engine = |error| site.engine("join the handles of the file", error);
+    if last_number(conn, sql, site)? < number {
+        conn.execute(&sql.put_meta, params![HANDLE, number, seal_of_meta(HANDLE, number)]).map_err(engine)?;
+    }
+    insert_handle(conn, sql, number, lease).map(drop).map_err(engine)
+}
+
+/// Its beat begins where no earlier one of that number can have stood still.
+fn insert_handle(conn: &Connection, sql: &Sql, number: i64, lease: Duration) -> rusqlite::Result<usize> {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let opened_at = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
     let lease = i64::try_from(lease.as_millis()).unwrap_or(i64::MAX);

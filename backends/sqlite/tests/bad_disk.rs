@@ -115,18 +115,24 @@ fn child_process_fills_its_disk() {
     assert_eq!(copied.kind(), BackendErrorKind::Full, "{copied}");
     let created = try_open(&place.join("second.db")).unwrap_err();
     assert_eq!(created.kind(), BackendErrorKind::Full, "{created}");
-    let mut after = files(&place);
-    after.retain(|name| name != "second.db-poolqueue-lock");
-    assert_eq!(after, before);
+    assert_eq!(files(&place), before);
     check(&store, number - 1);
+    // One more handle opens, reads, and is told the same when it writes.
+    let mut other = open(&path);
+    check(&other, number - 1);
+    let error = try_insert(&mut other, &large(number)).unwrap_err();
+    assert_eq!((error.kind(), error.applied()), (BackendErrorKind::Full, Applied::No), "{error}");
     fs::remove_file(&filler).unwrap();
     drop(rest);
     fs::remove_file(place.join("rest")).unwrap();
     try_insert(&mut store, &large(number)).unwrap();
     check(&store, number);
+    try_insert(&mut other, &large(number + 1)).unwrap();
+    other.close().unwrap();
+    check(&store, number + 1);
     assert_eq!(store.reader().health().verification, Verification::Verified);
     store.close().unwrap();
-    check(&open(&path), number);
+    check(&open(&path), number + 1);
     println!("went through");
 }
 
