@@ -1,0 +1,67 @@
+//! No wake-up is lost between the look for jobs and the wait for them. `POOLQUEUE_WAKEUPS` says how many are tried on each
+//! store, `POOLQUEUE_SEED` where the random gaps start.
+
+use std::time::Duration;
+
+use poolqueue::{NewJob, PoolQueue};
+
+/// A lost wake-up shows after the backstop of 30 s; nothing else takes so long.
+const LOST: Duration = Duration::from_secs(20);
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Enqueues single jobs at random moments into a stream that waits, or is about to.
+async fn none_is_lost(url: &str) {
+    let (tries, seed) = (number("POOLQUEUE_WAKEUPS", 1_000), number("POOLQUEUE_SEED", 1));
+    let queue = PoolQueue::open(url).await.unwrap();
+    let mut jobs = queue.stream("worker").capacity(2).open().await.unwrap();
+    let worker = tokio::spawn({
+        let queue = queue.clone();
+        async move {
+            for nth in 0..tries {
+                let batch = tokio::time::timeout(LOST, jobs.next()).await;
+                for job in
+                    batch.unwrap_or_else(|_| panic!("the wake-up for job {nth} was lost")).unwrap().unwrap()
+                {
+                    queue.complete(&job, b"").await.unwrap();
+                }
+            }
+        }
+    });
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..tries {
+        // Each waits for the one before: a wake-up can be lost only for the one that is on its way.
+        let id = queue.enqueue(NewJob::new("kind", b"")).await.unwrap();
+        while queue.get(id).await.unwrap().unwrap().finalized_at.is_none() {
+            assert!(!worker.is_finished(), "the worker has given up");
+            tokio::task::yield_now().await;
+        }
+        if random.bool() {
+            tokio::time::sleep(Duration::from_micros(random.u64(..2_000))).await;
+        }
+    }
+    worker.await.unwrap();
+    println!("wake-ups {url}: tried {tries}, failed 0, seed {seed}");
+    queue.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_memory() {
+    none_is_lost("memory:").await;
+}
+
+#[cfg(feature = "redb")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_redb() {
+    let dir = tempfile::tempdir().unwrap();
+    none_is_lost(&format!("redb:{}", dir.path().join("jobs").display())).await;
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_wake_up_is_lost_sqlite() {
+    let dir = tempfile::tempdir().unwrap();
+    none_is_lost(&format!("sqlite:{}", dir.path().join("jobs").display())).await;
+}
