@@ -27,12 +27,20 @@ pub(crate) struct Application {
     pub(crate) turn: Turn,
     /// Changes made in transactions of the application's, ever.
     staged: AtomicU64,
+    /// One call at a time: threads may share a transaction, but redb gives each of its tables to one.
+    calls: Mutex<()>,
 }
 
 impl Application {
     pub(crate) fn new(busy_timeout: Duration) -> Self {
         let owner = *JobIds::default().next(SystemClock::default().now()).as_bytes();
-        Application { owner, busy_timeout, turn: Turn::default(), staged: AtomicU64::new(0) }
+        Application {
+            owner,
+            busy_timeout,
+            turn: Turn::default(),
+            staged: AtomicU64::new(0),
+            calls: Mutex::default(),
+        }
     }
 
     pub(crate) fn staged(&self) -> u64 {
@@ -85,6 +93,7 @@ pub(crate) fn prepare(db: &Arc<Database>, shared: &Shared) -> Result<(), Backend
             let meta = meta.map_err(|error| site.engine("open the table of formats", error))?;
             format::read(&meta, site)?
         } else {
+            refuse_foreign(&txn, site)?;
             0
         };
         format::upgrade(&txn, found, site)?;
@@ -93,6 +102,19 @@ pub(crate) fn prepare(db: &Arc<Database>, shared: &Shared) -> Result<(), Backend
         RedbTxn::of_application(&txn, shared).set_owner(&application.owner)?;
         txn.commit().map_err(|error| site.engine("commit the tables", error))
     })
+}
+
+/// Where there is no table of formats, a table of one of our names is the application's.
+fn refuse_foreign(txn: &WriteTransaction, site: &Site) -> Result<(), BackendError> {
+    let mut tables = txn.list_tables().map_err(|error| site.engine("list the tables", error))?;
+    match tables.find(|table| site.layout().has(table.name())) {
+        None => Ok(()),
+        Some(table) => {
+            let what =
+                format_args!("has a table {:?} that is not a queue's: choose another prefix", table.name());
+            Err(site.error(BackendErrorKind::Invalid, what))
+        }
+    }
 }
 
 /// Whether the tables are there. Opening one in a write transaction would make it.
@@ -113,6 +135,7 @@ pub(crate) fn within(
         return refused("the queue has its file for itself: see RedbBackend::with_database");
     };
     let site = shared.site();
+    let _one = application.calls.lock().unwrap_or_else(PoisonError::into_inner);
     let ours = site.guard("look at the transaction", || {
         Ok(has_tables(txn, site)? && RedbTxn::of_application(txn, shared).is_owned_by(&application.owner)?)
     })?;

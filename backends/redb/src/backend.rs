@@ -104,9 +104,13 @@ impl RedbBackend {
     /// while they are read; waits for a write transaction that is under way for up to
     /// [`RedbOptions::busy_timeout`].
     ///
+    /// An application that goes back to a savepoint takes the queue's tables back with it. If the queue has committed
+    /// anything since, it ends with an error and has to be opened anew.
+    ///
     /// Of `store`, the table prefix and the time-out matter; the rest is for those who open the file. What is stored is
     /// checked in the background, and [`Health`](poolqueue_core::Health) says `Unverified` until it is done; it does not
-    /// know the size of the file. Closing the queue lets go of the database and leaves it open.
+    /// know the size of the file. Closing the queue lets go of the database and leaves it open; where the writer was kept
+    /// waiting by a transaction of the application's, a moment after the end of that transaction.
     ///
     /// # Errors
     /// `AlreadyOpen` when a queue with the same prefix is open in this database; `Busy` when a write transaction does

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use poolqueue_core::{BackendError, BackendErrorKind, Verification};
 use redb::{Database, Key, ReadTransaction, ReadableTable, TableDefinition, Value};
 
-use crate::codec::OWNER;
+use crate::codec::{COMMITS, OWNER};
 use crate::create::{self, Published};
 use crate::memory::Memory;
 use crate::options::RedbOptions;
@@ -51,7 +51,7 @@ fn copy(from: &ReadTransaction, from_site: &Site, to: &Database, site: &Site) ->
     copier.rows(layout.unique(), |_| true)?;
     copier.rows(layout.records(), |_| true)?;
     // Nobody's transactions belong to the copy.
-    copier.rows(layout.meta(), |key| key != OWNER)
+    copier.rows(layout.meta(), |key| key != OWNER && key != COMMITS)
 }
 
 struct Copier<'a> {

@@ -19,8 +19,8 @@ mod tests;
 use bincode::{BorrowDecode, Encode};
 
 pub(crate) use meta::{
-    FINALS, FORMAT, OWNER, SEQUENCE, StoredFormat, StoredHolder, StoredOwner, StoredRecord, StoredSequence,
-    StoredTally,
+    COMMITS, FINALS, FORMAT, OWNER, SEQUENCE, StoredCommits, StoredFormat, StoredHolder, StoredOwner,
+    StoredRecord, StoredSequence, StoredTally,
 };
 pub(crate) use names::Names;
 pub(crate) use parts::{StoredBody, StoredChunk, StoredEntry, StoredError, StoredOutcome};

@@ -9,11 +9,11 @@
 //! | `poolqueue_history` | job id, number | older entries of its history |
 //! | `poolqueue_unique` | queue, 0, key | the unfinished job that holds a unique key |
 //! | `poolqueue_records` | key | a record and its version |
-//! | `poolqueue_meta` | name | the format, the sequence, the counters of jobs that are over, the owner |
+//! | `poolqueue_meta` | name | the format, the sequence, the counters of jobs that are over, the owner, the commits |
 //! | `poolqueue_inbox` | number | nothing: a change that a transaction of the application's made |
 //!
-//! `poolqueue_` is the prefix the options give. The inbox and the owner, the random name of whoever opened the queue
-//! last, are only there when the database is the application's. Only `live` is read when the store is opened: jobs that are over cost nothing.
+//! `poolqueue_` is the prefix the options give. The inbox, the owner (the random name of whoever opened the queue
+//! last) and the number of the writer's commits are only there when the database is the application's. Only `live` is read when the store is opened: jobs that are over cost nothing.
 
 use poolqueue_core::{BackendError, BackendErrorKind, Invalid};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
@@ -72,6 +72,13 @@ impl Layout {
 
     pub(crate) fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// Whether a table of this name is one of these.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let states = [&self.live, &self.done, &self.body, &self.outcome, &self.history];
+        let others = [&self.unique, &self.records, &self.meta, &self.inbox];
+        states.into_iter().chain(others).any(|own| own == name)
     }
 
     definitions! {

@@ -1,7 +1,10 @@
 use poolqueue_core::{BackendError, JobId};
 use redb::{Database, ReadableDatabase, ReadableTable};
 
-use crate::codec::{FINALS, Names, Owner, Part, SEQUENCE, StoredSequence, StoredState, StoredTally, unseal};
+use crate::codec::{
+    COMMITS, FINALS, Names, Owner, Part, SEQUENCE, StoredCommits, StoredSequence, StoredState, StoredTally,
+    unseal,
+};
 use crate::index::{Index, Loader};
 use crate::site::Site;
 use crate::tally::Tally;
@@ -14,6 +17,9 @@ pub(crate) struct Memory {
     pub(crate) sequence: Sequence,
     /// As it was after the last committed transaction.
     committed_sequence: Sequence,
+    /// Groups committed in a database of the application's, with the one under way, and without it.
+    pub(crate) commits: u64,
+    committed_commits: u64,
     /// No stored id is greater; `None` when there are none. New ids mostly are, and need not be looked for.
     pub(crate) ceiling: Option<JobId>,
     /// Up to which staged change the transaction under way knows what became of it.
@@ -70,6 +76,12 @@ impl Memory {
             memory.sequence = Sequence { next: stored.reserved, reserved: stored.reserved };
             memory.committed_sequence = memory.sequence;
         }
+        if let Some(row) = meta.get(COMMITS).map_err(|error| engine(error.into()))? {
+            let stored: StoredCommits = unseal(Owner::new(Part::Meta, COMMITS.as_bytes()), row.value())
+                .map_err(|flaw| site.flaw("the number of commits", flaw))?;
+            memory.commits = stored.count;
+            memory.committed_commits = stored.count;
+        }
         memory.index = loader.finish(finals);
         Ok(memory)
     }
@@ -78,6 +90,7 @@ impl Memory {
     pub(crate) fn commit(&mut self) {
         self.index.commit();
         self.committed_sequence = self.sequence;
+        self.committed_commits = self.commits;
         self.resolved = None;
     }
 
@@ -85,6 +98,7 @@ impl Memory {
     pub(crate) fn rollback(&mut self) {
         self.index.rollback();
         self.sequence = self.committed_sequence;
+        self.commits = self.committed_commits;
         self.resolved = None;
     }
 }

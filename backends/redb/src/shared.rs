@@ -39,6 +39,8 @@ struct State {
     rising: Arc<Vec<JobId>>,
     /// Of how many staged changes it is known what became of them.
     resolved: u64,
+    /// The error after which nobody will find out about the others.
+    ended: Option<BackendError>,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +97,7 @@ impl Shared {
             held: Arc::new(memory.index.held().clone()),
             rising: Arc::default(),
             resolved: state.resolved,
+            ended: None,
         };
         *lock(&self.condition) = Condition { verification, damage: None };
     }
@@ -147,6 +150,12 @@ impl Shared {
         }
     }
 
+    /// The writer takes note of nothing any more.
+    pub(crate) fn end(&self, cause: &BackendError) {
+        lock(&self.state).ended.get_or_insert_with(|| cause.clone());
+        self.noticed.notify_all();
+    }
+
     /// Committed data as it is now.
     pub(crate) fn view(&self) -> Result<View, BackendError> {
         let state = lock(&self.state);
@@ -169,7 +178,8 @@ impl Shared {
     /// what transactions of the application's have committed.
     ///
     /// # Errors
-    /// `Busy` when the writer does not come to it in time, because the application holds another transaction.
+    /// `Busy` when the writer does not come to it in time, because the application holds another transaction. `Closed`
+    /// when an error has ended the writer.
     pub(crate) fn exact_view(&self) -> Result<View, BackendError> {
         let timeout = self.application.as_ref().map(|application| application.busy_timeout);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -185,6 +195,9 @@ impl Shared {
             drop(view);
             let mut state = lock(&self.state);
             while state.resolved == known && state.db.is_some() {
+                if let Some(cause) = &state.ended {
+                    return Err(cause.as_cause_of_closing());
+                }
                 let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
                 let left = left.unwrap_or(std::time::Duration::MAX);
                 if left.is_zero() {

@@ -11,6 +11,8 @@ pub(crate) const SEQUENCE: &str = "sequence";
 /// The key of [`StoredTally`].
 pub(crate) const FINALS: &str = "finals";
 
+/// The key of [`StoredCommits`].
+pub(crate) const COMMITS: &str = "commits";
 /// The key of [`StoredOwner`].
 pub(crate) const OWNER: &str = "owner";
 
@@ -24,6 +26,13 @@ pub(crate) struct StoredFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Encode, BorrowDecode)]
 pub(crate) struct StoredOwner {
     pub(crate) id: [u8; 16],
+}
+
+/// How many groups the writer has committed in a database of the application's: fewer than it remembers are there when
+/// the application has gone back to a savepoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Encode, BorrowDecode)]
+pub(crate) struct StoredCommits {
+    pub(crate) count: u64,
 }
 
 /// Sequences below this one may have been given out.

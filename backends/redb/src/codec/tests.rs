@@ -145,7 +145,7 @@ fn hex_of(bytes: &[u8]) -> String {
 fn the_stored_bytes_are_those_of_the_golden_files() {
     let job = |part| Owner::new(part, &ID);
     let meta = |key: &'static str| Owner::new(Part::Meta, key.as_bytes());
-    let mut rows = vec![Vec::new(); 15];
+    let mut rows = vec![Vec::new(); 16];
     let mut row = rows.iter_mut();
     let mut next = || row.next().unwrap();
     check("state-plain", job(Part::State), &plain_state(), next());
@@ -164,6 +164,7 @@ fn the_stored_bytes_are_those_of_the_golden_files() {
     check("sequence", meta(SEQUENCE), &StoredSequence { reserved: 65_537 }, next());
     check("finals", meta(FINALS), &tally(), next());
     check("owner", meta(OWNER), &StoredOwner { id: ID }, next());
+    check("commits", meta(COMMITS), &StoredCommits { count: 65_537 }, next());
     let record = StoredRecord { version: 9, value: b"cursor" };
     check("record", Owner::new(Part::Record, b"schedule/a"), &record, next());
     check("unique", Owner::new(Part::Unique, b"mail\0only one"), &StoredHolder { id: ID }, next());

@@ -3,7 +3,7 @@
 use poolqueue_core::{BackendError, JobId, Status};
 
 use super::RedbTxn;
-use crate::codec::{FINALS, Names, SEQUENCE, StoredSequence, StoredTally};
+use crate::codec::{COMMITS, FINALS, Names, SEQUENCE, StoredCommits, StoredSequence, StoredTally};
 use crate::index::{Index, Seat, Step};
 use crate::memory::{Memory, Sequence};
 use crate::tally::Tally;
@@ -140,8 +140,15 @@ impl RedbTxn<'_> {
         let (steps, sequence) = match &mut self.kept {
             Kept::Writer { memory, finals_before } => {
                 let finals = memory.index.figures().finals;
-                if finals != *finals_before {
+                let counted = finals != *finals_before;
+                let shares = self.shared.application().is_some();
+                memory.commits = memory.commits.wrapping_add(shares.into());
+                let commits = StoredCommits { count: memory.commits };
+                if counted {
                     self.put_meta(FINALS, &StoredTally::of(&finals))?;
+                }
+                if shares {
+                    self.put_meta(COMMITS, &commits)?;
                 }
                 return Ok(());
             }

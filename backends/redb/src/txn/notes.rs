@@ -5,7 +5,7 @@ use redb::ReadableTable;
 
 use super::RedbTxn;
 use super::kept::Kept;
-use crate::codec::{OWNER, StoredOwner};
+use crate::codec::{COMMITS, OWNER, StoredCommits, StoredOwner};
 
 /// The note of a call that failed in the middle of writing. Its transaction should not have been committed.
 const FAILED: u64 = u64::MAX;
@@ -42,6 +42,14 @@ impl RedbTxn<'_> {
         if !self.is_owned_by(&application.owner)? {
             let what = "the queue was opened anew elsewhere, by a process that shares the database";
             return Err(site.error(BackendErrorKind::AlreadyOpen, what));
+        }
+        let commits = self.read_meta::<StoredCommits>(COMMITS, "the number of commits")?.unwrap_or_default();
+        if let Kept::Writer { memory, .. } = &self.kept
+            && memory.commits != commits.count
+        {
+            let what =
+                "the application went back to a savepoint, and the queue has committed since: open it anew";
+            return Err(site.corrupted(what));
         }
         // No transaction of the application's is under way, so this one will have dealt with all of these.
         let staged = application.staged();

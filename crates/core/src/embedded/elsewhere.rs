@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::lifecycle::{Event, JobState, Transition};
@@ -20,13 +20,26 @@ use super::standing::Standing;
 ///
 /// The transaction itself stores the number. The writer that finds it knows that the changes are committed; what it does
 /// not find once it may write itself was rolled back, since no two transactions write at the same time.
-#[derive(Default)]
 pub(super) struct Pending {
     next: AtomicU64,
     changes: Mutex<BTreeMap<u64, Arc<Done>>>,
+    /// The last stamp given in a transaction of either side.
+    stamp: AtomicI64,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Pending { next: AtomicU64::new(0), changes: Mutex::default(), stamp: AtomicI64::new(i64::MIN) }
+    }
 }
 
 impl Pending {
+    /// The time to stamp something with when it is `now`: never before the last stamp.
+    pub(super) fn stamp(&self, now: Timestamp) -> Timestamp {
+        let last = self.stamp.fetch_max(now.as_micros(), Ordering::SeqCst);
+        now.max(Timestamp::from_micros(last))
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Done>>> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,7 +155,8 @@ impl<S: Store> Embedded<S> {
         let number = self.pending.next.fetch_add(1, Ordering::Relaxed);
         within(number, &mut |txn| {
             let Some(batch) = batch.take() else { return Ok(()) };
-            let applied = apply(txn, batch, self.capabilities.clock.now(), history_max, &mut done);
+            let now = self.pending.stamp(self.capabilities.clock.now());
+            let applied = apply(txn, batch, now, history_max, &mut done);
             let receipt = applied.map_err(|(Failed::Batch(error) | Failed::Group(error))| error)?;
             receipt.first_rejection().map_or(Ok(()), |rejected| Err(rejected.clone().into()))
         })?;

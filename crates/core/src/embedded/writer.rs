@@ -73,6 +73,12 @@ struct Group {
     unfinished: bool,
 }
 
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.returned.is_empty()
+    }
+}
+
 impl<S: Store> Writer<S> {
     pub(super) fn new(
         store: S,
@@ -212,9 +218,11 @@ impl<S: Store> Writer<S> {
         }
         self.last_group = group.batches.len();
         self.standing.retain(|one| !one.answer.is_closed());
+        // What others did since is read by whoever opens the store next: no transaction of theirs is waited for.
+        let only_closes = close.is_some() && group.is_empty();
         if self.poisoned {
             self.refuse(group);
-        } else {
+        } else if !only_closes {
             self.write(group, look);
         }
         if let Some(answer) = reopen {
@@ -226,7 +234,7 @@ impl<S: Store> Writer<S> {
 
     /// Writes one group and tells everyone who is concerned. `look`: something may have been committed elsewhere.
     fn write(&mut self, mut group: Group, look: bool) {
-        let now = self.now();
+        let now = self.pending.stamp(self.now());
         (self.stamp, self.stamped) = (now, self.capabilities.clock.monotonic());
         group.returned.append(&mut self.returned);
         let timers = self.next_timer.is_some_and(|timer| timer <= now);
