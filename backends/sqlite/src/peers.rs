@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Whoever has not looked for so long cannot tell who was silent meanwhile.
 const LATE: Duration = Duration::from_secs(2);
 /// How often the file is looked at while someone waits who has to be told soon, and others may write.
-const NAP: Duration = Duration::from_millis(8);
+const NAP: Duration = Duration::from_millis(10);
 /// The same, while others do write.
 const SHORT_NAP: Duration = Duration::from_millis(3);
 /// Whoever was seen to write is expected to write on for so long.
