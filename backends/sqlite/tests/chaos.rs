@@ -226,6 +226,7 @@ fn run(seed: u64, millis: u64) {
 #[test]
 fn handles_that_come_and_go_do_each_job_once() {
     let seed = std::env::var("POOLQUEUE_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let millis = std::env::var("POOLQUEUE_CHAOS_MILLIS").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4_000);
+    let millis =
+        std::env::var("POOLQUEUE_CHAOS_MILLIS").ok().and_then(|seed| seed.parse().ok()).unwrap_or(4_000);
     run(seed, millis);
 }
