@@ -1,4 +1,4 @@
-use poolqueue_core::{Batch, Insert, JobId, NewJob, Refused};
+use poolqueue_core::{Batch, JobId, NewJob};
 
 use super::{Answer, PoolQueue, unanswered};
 use crate::Result;
@@ -27,7 +27,7 @@ impl PoolQueue {
     /// # Cancel safety
     /// Dropping the future does not undo an enqueue already handed to the store.
     pub async fn enqueue(&self, job: impl IntoJob) -> Result<JobId> {
-        let insert = self.prepare(job)?;
+        let insert = job.into_job().into_insert(&self.capabilities().limits, || self.new_id())?;
         let receipt = self.inner.backend.commit(Batch { inserts: vec![insert], ..Batch::default() }).await?;
         match receipt.inserts.into_iter().next() {
             Some(verdict) => Ok(verdict?.id),
@@ -44,12 +44,8 @@ impl PoolQueue {
     /// # Cancel safety
     /// As [`enqueue`](Self::enqueue).
     pub fn enqueue_all<J: IntoJob>(&self, jobs: impl IntoIterator<Item = J>) -> Answer<'_, Vec<JobId>> {
-        let limit = self.capabilities().limits.batch_jobs;
-        let prepare = |(nth, job)| {
-            Refused::check("batch", nth + 1, limit)?;
-            self.prepare(job)
-        };
-        let inserts = jobs.into_iter().enumerate().map(prepare).collect::<Result<Vec<Insert>>>();
+        let jobs = jobs.into_iter().map(IntoJob::into_job);
+        let inserts = NewJob::into_inserts(jobs, &self.capabilities().limits, || self.new_id());
         Box::pin(async move {
             let batch = Batch { inserts: inserts?, require_all: true, ..Batch::default() };
             let receipt = self.inner.backend.commit(batch).await?;
@@ -64,9 +60,7 @@ impl PoolQueue {
         })
     }
 
-    fn prepare(&self, job: impl IntoJob) -> Result<Insert> {
-        let capabilities = self.capabilities();
-        let new_id = || self.inner.ids.next(capabilities.clock.now());
-        Ok(job.into_job().into_insert(&capabilities.limits, new_id)?)
+    fn new_id(&self) -> JobId {
+        self.inner.ids.next(self.now())
     }
 }

@@ -224,13 +224,6 @@ pub(crate) fn site_of(path: &Path, options: &RedbOptions) -> Result<Site, Backen
     Ok(site.at(absolute))
 }
 
-/// Whether such an error of a transaction ends the writer.
-fn ends(error: &BackendError) -> bool {
-    use BackendErrorKind as Kind;
-    let harmless = matches!(error.kind(), Kind::Full | Kind::TooLarge | Kind::Busy | Kind::Invalid);
-    !harmless || error.applied() == Applied::Unknown
-}
-
 /// What becomes of a transaction whose group ran to its end.
 enum Outcome {
     Commit,
@@ -266,7 +259,7 @@ impl Store for RedbStore {
             }
         };
         if let Err(error) = &result
-            && ends(error)
+            && error.ends_handle()
         {
             self.shared.end(error);
         }

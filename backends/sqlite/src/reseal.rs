@@ -6,7 +6,7 @@ mod write;
 
 use std::collections::HashSet;
 
-use poolqueue_core::{Applied, BackendError, BackendErrorKind, JobId, Timestamp};
+use poolqueue_core::{Applied, BackendError, JobId, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::codec::{Flaw, Names};
 use crate::database;
 use crate::settings::{self, Role};
 use crate::shared::Shared;
-use crate::site::Site;
+use crate::site::{Site, is_before_commit};
 use crate::sql::Sql;
 use beside::Beside;
 use job::Examined;
@@ -103,11 +103,7 @@ pub(crate) fn reseal(shared: &Shared, ids: Vec<JobId>, now: Timestamp) -> Result
     beside::recount(&place)?;
     txn.commit().map_err(|error| {
         let error = site.engine("commit", error);
-        // As for the queue's own commits: these two are met before anything is written.
-        match error.kind() {
-            BackendErrorKind::Full | BackendErrorKind::Busy => error,
-            _ => error.with_applied(Applied::Unknown),
-        }
+        if is_before_commit(&error) { error } else { error.with_applied(Applied::Unknown) }
     })?;
     Ok(resealed)
 }

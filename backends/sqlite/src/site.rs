@@ -84,6 +84,12 @@ impl Site {
     }
 }
 
+/// Whether a commit that failed so has committed nothing for certain: a full disk and a waiting writer are met before
+/// anything is written.
+pub(crate) fn is_before_commit(error: &BackendError) -> bool {
+    matches!(error.kind(), BackendErrorKind::Full | BackendErrorKind::Busy)
+}
+
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")

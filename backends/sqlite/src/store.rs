@@ -10,7 +10,7 @@ use crate::options::SqliteOptions;
 use crate::peers::Peers;
 use crate::reader::SqliteReader;
 use crate::shared::Shared;
-use crate::site::Site;
+use crate::site::{Site, is_before_commit};
 use crate::sql::{Sql, check_prefix};
 use crate::turns::Turns;
 use crate::txn::{SqliteTxn, membership};
@@ -171,10 +171,8 @@ impl SqliteStore {
 
     fn commit(&mut self) -> Result<(), BackendError> {
         let Err(error) = self.execute(&self.shared.sql().commit, "commit") else { return Ok(()) };
-        // A full disk or a waiting writer is met before the commit is written, and then all of it is undone.
-        let harmless = matches!(error.kind(), BackendErrorKind::Full | BackendErrorKind::Busy);
         match self.rollback() {
-            Ok(()) if harmless => Err(error),
+            Ok(()) if is_before_commit(&error) => Err(error),
             _ => {
                 let error = error.with_applied(Applied::Unknown);
                 self.broken = Some(error.clone());

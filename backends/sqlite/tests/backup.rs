@@ -3,7 +3,6 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -12,14 +11,7 @@ use poolqueue_core::{
 };
 use poolqueue_sqlite::{SqliteBackend, SqliteStore};
 use rusqlite::Connection;
-use support::{Rig, apply, claim, complete, id, insert, job, open};
-
-fn files(directory: &Path) -> Vec<String> {
-    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
+use support::{Rig, apply, claim, complete, files, id, insert, job, open};
 
 fn filled() -> Rig {
     let mut rig = Rig::default();

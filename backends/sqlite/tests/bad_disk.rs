@@ -15,18 +15,7 @@ use poolqueue_core::{
     Applied, BackendError, BackendErrorKind, NewJob, Reader, Snapshot, Store, Verdict, Verification,
 };
 use poolqueue_sqlite::SqliteStore;
-use support::{Rig, id, insert, job, open};
-
-fn try_open(path: &Path) -> Result<SqliteStore, BackendError> {
-    SqliteStore::open(path, support::options())
-}
-
-fn files(directory: &Path) -> Vec<String> {
-    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
+use support::{Rig, files, id, insert, job, open, try_open};
 
 /// Runs a test of this file in a process of its own, started by `wrapper`.
 fn child(wrapper: &[&str], test: &str, place: &Path) -> Output {

@@ -6,21 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use poolqueue_core::{BackendError, BackendErrorKind, Reader, Snapshot, Store};
+use poolqueue_core::{BackendErrorKind, Reader, Snapshot, Store};
 use poolqueue_sqlite::SqliteStore;
 use rusqlite::Connection;
-use support::{Rig, id, job, open};
-
-fn try_open(path: &Path) -> Result<SqliteStore, BackendError> {
-    SqliteStore::open(path, support::options())
-}
-
-fn files(directory: &Path) -> Vec<String> {
-    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
-    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
+use support::{Rig, files, id, job, open, try_open};
 
 /// The file and the log of a store whose process died after `jobs` commits of one job each.
 fn crashed(jobs: u64) -> (Vec<u8>, Vec<u8>) {

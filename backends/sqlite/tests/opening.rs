@@ -10,7 +10,7 @@ use std::sync::Barrier;
 use poolqueue_core::{BackendError, BackendErrorKind, Filter, Reader, Snapshot, Store, Verification};
 use poolqueue_sqlite::{SqliteOptions, SqliteStore};
 use rusqlite::Connection;
-use support::{Rig, id, job, open};
+use support::{Rig, files, id, job, open, try_open};
 
 /// A finished store with some jobs in it.
 fn filled(path: &Path) {
@@ -20,28 +20,20 @@ fn filled(path: &Path) {
     rig.store.close().unwrap();
 }
 
-fn try_open(path: &Path) -> Result<SqliteStore, BackendError> {
-    SqliteStore::open(path, support::options())
-}
-
 /// Opening fails like this, says the path, and leaves the directory as it was.
 #[track_caller]
 fn check_refused(path: &Path, kind: BackendErrorKind, says: &str) {
-    let before = (fs::read(path).ok(), files(path.parent().unwrap()));
+    let look = || {
+        let directory = path.parent().unwrap();
+        (fs::read(path).ok(), directory.exists().then(|| files(directory)))
+    };
+    let before = look();
     let error = try_open(path).expect_err("it was opened");
     assert_eq!(error.kind(), kind, "{error}");
     let text = error.to_string();
     assert!(text.contains(says), "{text:?} should say {says:?}");
     assert!(text.contains(path.file_name().unwrap().to_str().unwrap()), "{text:?} should say the path");
-    assert_eq!((fs::read(path).ok(), files(path.parent().unwrap())), before, "something was changed");
-}
-
-fn files(directory: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
+    assert_eq!(look(), before, "something was changed");
 }
 
 #[test]

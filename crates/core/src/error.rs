@@ -183,6 +183,19 @@ impl BackendError {
         self.applied
     }
 
+    /// Whether a handle whose transaction failed so writes nothing more until it is reopened: what is stored is not known,
+    /// or the next transaction would fare no better.
+    pub fn ends_handle(&self) -> bool {
+        let passing = matches!(
+            self.kind,
+            BackendErrorKind::Full
+                | BackendErrorKind::TooLarge
+                | BackendErrorKind::Busy
+                | BackendErrorKind::Invalid
+        );
+        !passing || self.applied == Applied::Unknown
+    }
+
     /// The same failure as later callers of a handle see it: [`BackendErrorKind::Closed`] with this cause.
     pub fn as_cause_of_closing(&self) -> Self {
         Self::new(BackendErrorKind::Closed, "an earlier error ended this handle; reopen() starts it again")

@@ -259,6 +259,25 @@ impl NewJob {
     }
 }
 
+impl NewJob {
+    /// Checks jobs for one batch, which may hold [`Limits::batch_jobs`]. See [`into_insert`](Self::into_insert). No more jobs
+    /// are asked for than can be taken.
+    ///
+    /// # Errors
+    /// [`Refused`] naming what is wrong with the batch or the first bad job.
+    pub fn into_inserts(
+        jobs: impl IntoIterator<Item = NewJob>,
+        limits: &Limits,
+        new_id: impl Fn() -> JobId,
+    ) -> Result<Vec<Insert>, Refused> {
+        let prepare = |(nth, job): (usize, NewJob)| {
+            Refused::check("batch", nth + 1, limits.batch_jobs)?;
+            job.into_insert(limits, &new_id)
+        };
+        jobs.into_iter().enumerate().map(prepare).collect()
+    }
+}
+
 fn at_least_one(argument: &'static str, is_zero: bool) -> Result<(), Invalid> {
     if is_zero { Err(Invalid::new(argument, "must be at least 1")) } else { Ok(()) }
 }

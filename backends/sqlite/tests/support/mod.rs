@@ -48,6 +48,18 @@ pub fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, options()).unwrap()
 }
 
+pub fn try_open(path: &Path) -> Result<SqliteStore, BackendError> {
+    SqliteStore::open(path, options())
+}
+
+/// The names in a directory, sorted.
+pub fn files(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// Without the long write-ahead log that each store would fill.
 pub fn options() -> SqliteOptions {
     SqliteOptions::default().wal_grow_bytes(0)

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::lifecycle::{Event, JobState, Transition};
 use crate::{
-    BackendError, BackendErrorKind, Batch, Change, Embedded, Error, Insert, JobId, Lease, NewJob, Output,
-    Refused, Slots, Store, Target, Timestamp, Txn,
+    BackendError, BackendErrorKind, Batch, Change, Embedded, Error, JobId, Lease, NewJob, Output, Slots,
+    Store, Target, Timestamp, Txn,
 };
 
 use super::apply::{Done, Failed, apply, apply_own};
 use super::inbox::Inbox;
 use super::standing::Standing;
+use super::writer::Group;
 
 /// Changes made in transactions of the application's that have not been seen to end, by their numbers.
 ///
@@ -117,12 +118,8 @@ impl<S: Store> Embedded<S> {
         jobs: impl IntoIterator<Item = NewJob>,
         within: impl FnOnce(u64, Work<'_>) -> Result<(), Error>,
     ) -> Result<Staged, Error> {
-        let limits = &self.capabilities.limits;
-        let prepare = |(nth, job): (usize, NewJob)| {
-            Refused::check("batch", nth + 1, limits.batch_jobs)?;
-            job.into_insert(limits, || self.ids.next(self.capabilities.clock.now()))
-        };
-        let inserts = jobs.into_iter().enumerate().map(prepare).collect::<Result<Vec<Insert>, Refused>>()?;
+        let new_id = || self.ids.next(self.capabilities.clock.now());
+        let inserts = NewJob::into_inserts(jobs, &self.capabilities.limits, new_id)?;
         self.apply_in(Batch { inserts, require_all: true, ..Batch::default() }, within)
     }
 
@@ -183,11 +180,7 @@ pub(super) struct Learnt {
 pub(super) type Holders = HashMap<JobId, (Lease, Arc<Slots>)>;
 
 /// Takes note of what was committed elsewhere, and gives back the jobs of those who are gone. What it has come to when
-/// it fails is in `learnt`, to be withdrawn.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "each is a part of the writer's that the others are apart from"
-)]
+/// it fails is in the group, to be withdrawn.
 pub(super) fn learn(
     txn: &mut dyn Txn,
     pending: &Pending,
@@ -195,9 +188,9 @@ pub(super) fn learn(
     standing: &mut [Standing],
     now: Timestamp,
     history_max: usize,
-    done: &mut Done,
-    learnt: &mut Learnt,
+    group: &mut Group,
 ) -> Result<(), BackendError> {
+    let Group { done, learnt, .. } = group;
     let found = txn.elsewhere()?;
     // Whoever stored these had to end before this transaction could begin.
     (learnt.changed, learnt.resolved) = (found.changed, pending.numbers());

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 
 use crate::lifecycle::Event;
 use crate::{
-    Applied, Attention, BackendError, BackendErrorKind, Batch, Capabilities, JobId, Lease, QueueName,
-    Receipt, Slots, Store, Timestamp, Verdict, Wake,
+    Attention, BackendError, Batch, Capabilities, JobId, Lease, QueueName, Receipt, Slots, Store, Timestamp,
+    Verdict, Wake,
 };
 
 use super::WriterOptions;
@@ -58,7 +58,7 @@ pub(super) struct Writer<S: Store> {
 
 /// One group, while it is written.
 #[derive(Default)]
-struct Group {
+pub(super) struct Group {
     /// Batches not applied yet.
     batches: VecDeque<(Batch, BatchAnswer)>,
     /// Jobs whose claimer has gone.
@@ -66,8 +66,8 @@ struct Group {
     /// Who asked for the batches applied so far, and for the one at which the group failed.
     answers: Vec<BatchAnswer>,
     receipts: Vec<Result<Receipt, BackendError>>,
-    done: Done,
-    learnt: Learnt,
+    pub(super) done: Done,
+    pub(super) learnt: Learnt,
     claimed: HashMap<Lease, Arc<Slots>>,
     next_timer: Option<Timestamp>,
     unfinished: bool,
@@ -249,8 +249,7 @@ impl<S: Store> Writer<S> {
         let Writer { store, standing, holders, pending, turn, capabilities, .. } = self;
         let history_max = capabilities.limits.history_entries;
         let written = store.transact(&mut |txn| {
-            let Group { learnt, done, .. } = &mut group;
-            learn(txn, pending, holders, standing, now, history_max, done, learnt)?;
+            learn(txn, pending, holders, standing, now, history_max, &mut group)?;
             if timers {
                 run_timers(txn, now, history_max, &mut group.done)?;
             }
@@ -349,14 +348,7 @@ impl<S: Store> Writer<S> {
         // soon that a full disk keeps the writer busy.
         self.next_timer = Some(self.stamp.plus(IDLE_TIMERS));
         self.unfinished = false;
-        let harmless = matches!(
-            error.kind(),
-            BackendErrorKind::Full
-                | BackendErrorKind::TooLarge
-                | BackendErrorKind::Busy
-                | BackendErrorKind::Invalid
-        );
-        if !harmless || error.applied() == Applied::Unknown {
+        if error.ends_handle() {
             self.poisoned = true;
             self.inbox.set_poison(Some(error.clone()));
             self.abandon(&group.returned);
