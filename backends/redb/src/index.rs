@@ -17,11 +17,12 @@ mod shelf;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::Hash;
 use std::ops::Bound;
 
 use poolqueue_core::{Attempt, ClaimFilter, JobId, QueueName, Timestamp};
 
-pub(crate) use figures::Figures;
+pub(crate) use figures::{Digest, Figures};
 pub(crate) use load::Loader;
 pub(crate) use seat::{Entry, Seat, Spot};
 use shelf::Shelf;
@@ -144,12 +145,12 @@ impl Index {
             }
         }
         if let Some(deadline) = seat.deadline {
-            toggle(&mut self.deadlines, step, (deadline, seat.id));
+            toggle(&mut self.deadlines, &mut figures.digest, step, (deadline, seat.id));
         }
         match seat.spot {
             Spot::Nowhere => {}
             Spot::Future { run_at, sequence } => {
-                toggle(&mut self.future, step, (run_at, sequence, seat.id));
+                toggle(&mut self.future, &mut figures.digest, step, (run_at, sequence, seat.id));
             }
             Spot::Ready { entry, suspect } => self.apply_ready(step, seat, entry, suspect),
         }
@@ -162,14 +163,19 @@ impl Index {
                 if !self.queues.contains_key(name) {
                     self.queues.insert(name.clone(), Queue::default());
                 }
-                if let Some(queue) = self.queues.get_mut(name) {
-                    self.figures.ready += u64::from(queue.shelf(suspect).insert(&seat.labels, entry));
+                if let Some(queue) = self.queues.get_mut(name)
+                    && queue.shelf(suspect).insert(&seat.labels, entry)
+                {
+                    self.figures.ready += 1;
+                    self.figures.digest.change(step, (entry, suspect));
                 }
             }
             Step::Leave => {
                 let Some(queue) = self.queues.get_mut(name) else { return };
-                let removed = queue.shelf(suspect).remove(&seat.labels, entry);
-                self.figures.ready = self.figures.ready.saturating_sub(removed.into());
+                if queue.shelf(suspect).remove(&seat.labels, entry) {
+                    self.figures.ready = self.figures.ready.saturating_sub(1);
+                    self.figures.digest.change(step, (entry, suspect));
+                }
                 if queue.is_empty() {
                     self.queues.remove(name);
                 }
@@ -263,8 +269,10 @@ impl Index {
     /// Forgets a due job whose record turned out to be damaged. Not undone: it stays damaged.
     pub(crate) fn drop_ready(&mut self, queue: &str, found: Found) {
         let Some(own) = self.queues.get_mut(queue) else { return };
-        let removed = own.shelf(found.suspect).remove_from(found.lane, found.entry);
-        self.figures.ready = self.figures.ready.saturating_sub(removed.into());
+        if own.shelf(found.suspect).remove_from(found.lane, found.entry) {
+            self.figures.ready = self.figures.ready.saturating_sub(1);
+            self.figures.digest.change(Step::Leave, (found.entry, found.suspect));
+        }
         if own.is_empty() {
             self.queues.remove(queue);
         }
@@ -272,12 +280,16 @@ impl Index {
 
     /// Forgets the first job that will be due, its record being damaged.
     pub(crate) fn drop_first_future(&mut self) {
-        self.future.pop_first();
+        if let Some(first) = self.future.pop_first() {
+            self.figures.digest.change(Step::Leave, first);
+        }
     }
 
     /// Forgets a deadline of a job whose record is damaged.
     pub(crate) fn drop_deadline(&mut self, at: Timestamp, id: JobId) {
-        self.deadlines.remove(&(at, id));
+        if self.deadlines.remove(&(at, id)) {
+            self.figures.digest.change(Step::Leave, (at, id));
+        }
     }
 
     /// For each id: whether it stands among the jobs that are or will be due, and among those held. Reads the
@@ -290,9 +302,12 @@ impl Index {
     }
 }
 
-fn toggle<T: Ord>(set: &mut BTreeSet<T>, step: Step, entry: T) {
-    match step {
+fn toggle<T: Ord + Hash + Copy>(set: &mut BTreeSet<T>, digest: &mut Digest, step: Step, entry: T) {
+    let changed = match step {
         Step::Take => set.insert(entry),
         Step::Leave => set.remove(&entry),
     };
+    if changed {
+        digest.change(step, entry);
+    }
 }

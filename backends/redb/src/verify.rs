@@ -51,7 +51,9 @@ pub(crate) fn verify(view: &View, site: &Site, stop: &AtomicBool) -> Result<Opti
         }
         if walk.figures != view.figures {
             let (found, kept) = (walk.figures, view.figures);
-            return Err(site.corrupted(format_args!("the counters are {kept:?}, the records say {found:?}")));
+            let what =
+                format_args!("the index in memory and its counters are {kept:?}, the records say {found:?}");
+            return Err(site.corrupted(what));
         }
         let counts = walk.figures.live.plus(&walk.figures.finals).counts(|_| true);
         Ok(Some(Verified::new(rows, walk.entries, counts)))

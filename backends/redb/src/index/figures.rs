@@ -1,7 +1,25 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use poolqueue_core::lifecycle::JobState;
 
-use super::{Seat, Spot};
+use super::{Seat, Spot, Step};
 use crate::tally::Tally;
+
+/// A sum over what stands in the lists, whatever the order: it tells whether they hold exactly what the records say
+/// without reading them. Moved by what was really put in or taken out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Digest(u64);
+
+impl Digest {
+    pub(super) fn change(&mut self, step: Step, what: impl Hash) {
+        let mut hasher = DefaultHasher::new();
+        what.hash(&mut hasher);
+        self.0 = match step {
+            Step::Take => self.0.wrapping_add(hasher.finish()),
+            Step::Leave => self.0.wrapping_sub(hasher.finish()),
+        };
+    }
+}
 
 /// Figures about the index, and the counters of all jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +36,8 @@ pub(crate) struct Figures {
     pub(crate) deadlines: u64,
     /// Held jobs whose next crash would be their last.
     pub(crate) suspects_held: u64,
+    /// Which jobs can be claimed, will be due and wait under a deadline.
+    pub(crate) digest: Digest,
 }
 
 impl Figures {
@@ -26,12 +46,21 @@ impl Figures {
         let seat = Seat::of(state);
         let tally = if seat.status.is_final() { &mut self.finals } else { &mut self.live };
         tally.add(seat.status, seat.retries);
-        self.deadlines += u64::from(seat.deadline.is_some());
+        if let Some(deadline) = seat.deadline {
+            self.deadlines += 1;
+            self.digest.change(Step::Take, (deadline, seat.id));
+        }
         self.suspects_held += u64::from(seat.held.is_some_and(|(_, suspect)| suspect));
         match seat.spot {
             Spot::Nowhere => {}
-            Spot::Future { .. } => self.future += 1,
-            Spot::Ready { .. } => self.ready += 1,
+            Spot::Future { run_at, sequence } => {
+                self.future += 1;
+                self.digest.change(Step::Take, (run_at, sequence, seat.id));
+            }
+            Spot::Ready { entry, suspect } => {
+                self.ready += 1;
+                self.digest.change(Step::Take, (entry, suspect));
+            }
         }
     }
 }

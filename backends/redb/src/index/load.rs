@@ -5,7 +5,7 @@ use poolqueue_core::Labels;
 use poolqueue_core::lifecycle::JobState;
 
 use super::lane::Lane;
-use super::{Entry, Index, Seat, Spot};
+use super::{Entry, Index, Seat, Spot, Step};
 
 /// Builds an [`Index`] from all jobs at once: sorting each lane is several times faster than inserting job by
 /// job, and leaves the trees full instead of half full.
@@ -28,7 +28,7 @@ impl Loader {
             }
             seat.spot = Spot::Nowhere;
         }
-        self.index.apply(super::Step::Take, &seat);
+        self.index.apply(Step::Take, &seat);
     }
 
     fn lane(&mut self, labels: &Arc<Labels>, suspect: bool) -> usize {
@@ -53,7 +53,9 @@ impl Loader {
             let entries = self.entries.get_mut(at).map(std::mem::take).unwrap_or_default();
             let name = labels.queue.clone();
             if let Some(lane) = Lane::of(labels, entries) {
-                self.index.figures.ready += lane.len() as u64;
+                let figures = &mut self.index.figures;
+                figures.ready += lane.len() as u64;
+                lane.iter().for_each(|entry| figures.digest.change(Step::Take, (entry, suspect)));
                 self.index.queues.entry(name).or_default().shelf(suspect).add(lane);
             }
         }

@@ -6,7 +6,7 @@ use poolqueue_core::{Attempt, JobId, Labels, Phase, Priority, Status, Timestamp}
 
 /// A due job in its lane: its place in the order of claims, and its id. The order of the bytes is the order of
 /// claims, and without padding a million of them take 34 MB.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Entry {
     bytes: [u8; 18],
     id: [u8; 16],
