@@ -23,11 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A backend on a store that does as it is told.
 struct Rig {
+    /// The first to be dropped, so that the backend can be.
+    _release: Release,
     backend: Embedded<FaultyStore>,
     faults: Arc<Faults>,
     clock: Arc<ManualClock>,
     /// Another handle on what is stored.
     stored: MemoryStore,
+}
+
+/// A test that fails ends: its writer does not wait at the gate for ever.
+struct Release(Arc<Faults>);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.open_gate();
+    }
 }
 
 impl Rig {
@@ -52,7 +63,7 @@ impl Rig {
         let store = FaultyStore { inner: stored.clone(), faults: Arc::clone(&faults) };
         let profile = Profile { engine: "faulty", durable: false, exclusive: true };
         let backend = Embedded::start(store, profile, options).unwrap();
-        Rig { backend, faults, clock, stored }
+        Rig { _release: Release(Arc::clone(&faults)), backend, faults, clock, stored }
     }
 
     /// Commits a batch that has to be answered.
