@@ -6,8 +6,9 @@
 //! system for what they were asked for. For files in a directory under a [`Recording`] or under [`Faults`] they write
 //! down what was done, or fail as planned; for all others they cost one load of an atomic.
 //!
-//! Linux only, since it stands on the C library's names and the system's calls; `trace` is for everyone.
+//! Linux only, since it stands on the C library's names and the system's calls; `trace` and `crash` are for everyone.
 
+pub mod crash;
 #[cfg(target_os = "linux")]
 mod faults;
 // The one place in the project that holds `unsafe`: it stands between a process and the system's own calls.
