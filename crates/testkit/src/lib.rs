@@ -12,6 +12,7 @@ mod conformance;
 mod fixture;
 mod list;
 pub mod model;
+pub mod power;
 pub mod proof;
 mod run;
 pub mod stress;
