@@ -10,8 +10,7 @@ mod writer;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -19,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::backend::{BoxFuture, Observer};
 use crate::lifecycle::Event;
 use crate::new_job::{Refused, representable};
+use crate::sync::{Mutex, thread};
 use crate::{
     Applied, Backend, BackendError, BackendErrorKind, Batch, Capabilities, Claim, Counts, Filter, Health,
     HistoryEntry, Job, JobId, JobIds, Lease, Page, Query, Reader, Receipt, Snapshot, Store, Verified, Wake,
@@ -127,7 +127,7 @@ pub struct Embedded<S: Store> {
     inbox: Arc<Inbox>,
     reader: S::Reader,
     capabilities: Capabilities,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<thread::JoinHandle<()>>>,
     /// For jobs that are enqueued in the application's transactions.
     ids: JobIds,
     pending: Arc<Pending>,
@@ -155,7 +155,7 @@ impl<S: Store> Embedded<S> {
         let pending = Arc::<Pending>::default();
         let writer =
             Writer::new(store, capabilities.clone(), options, Arc::clone(&inbox), Arc::clone(&pending));
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name(format!("poolqueue-{}", capabilities.engine))
             .spawn(move || writer.run())
             .map_err(|error| {
@@ -308,7 +308,7 @@ impl<S: Store> Drop for Embedded<S> {
     fn drop(&mut self) {
         self.inbox.send_now(Command::Close { answer: None });
         let thread = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             // A panic of the writer has nowhere to go from a drop; every caller was answered `Closed`.
             let _ = thread.join();
         }

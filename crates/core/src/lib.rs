@@ -29,6 +29,7 @@ mod new_job;
 mod slots;
 mod status;
 mod store;
+mod sync;
 mod time;
 
 pub use backend::{
@@ -48,4 +49,7 @@ pub use new_job::{NewJob, Refused};
 pub use slots::Slots;
 pub use status::{EventKind, Phase, Status, StatusSet};
 pub use store::{Attention, Elsewhere, Reader, Snapshot, Store, Txn, Verdict};
+#[cfg(shuttle)]
+#[doc(hidden)]
+pub use sync::{Planted, plant};
 pub use time::Timestamp;

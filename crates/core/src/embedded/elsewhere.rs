@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use crate::lifecycle::{Event, JobState, Transition};
+use crate::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 use crate::{
     BackendError, BackendErrorKind, Batch, Change, Embedded, Error, JobId, Lease, NewJob, Output, Slots,
     Store, Target, Timestamp, Txn,

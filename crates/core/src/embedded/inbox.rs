@@ -1,12 +1,15 @@
 //! Where commands wait for the writer.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::backend::Observer;
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
+#[cfg(shuttle)]
+use crate::sync::{Planted, planted};
 use crate::{BackendError, Batch, Claim, Job, Lease, Receipt, Wake};
 
 type Answer<T> = oneshot::Sender<Result<T, BackendError>>;
@@ -61,6 +64,10 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
+        #[cfg(shuttle)]
+        if planted(Planted::LostDelivery) {
+            return;
+        }
         let leases: Vec<Lease> = self.jobs.iter().flatten().map(Job::lease).collect();
         if let Some(inbox) = self.inbox.upgrade().filter(|_| !leases.is_empty()) {
             inbox.send_now(Command::Return { leases });
@@ -215,6 +222,11 @@ impl Inbox {
         let mut state = self.lock();
         while state.commands.is_empty() && !state.woken && !state.look {
             state.wanted = Some(1);
+            #[cfg(shuttle)]
+            if planted(Planted::LostWakeUp) {
+                drop(state);
+                state = self.lock();
+            }
             state = match deadline {
                 None => self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -266,6 +278,11 @@ impl Inbox {
         state.ended = true;
         let left = state.commands.drain(..).map(|queued| queued.command).collect();
         drop(state);
+        #[cfg(shuttle)]
+        if planted(Planted::SilentEnd) {
+            std::mem::forget::<Vec<Command>>(left);
+            return Vec::new();
+        }
         self.room.close();
         left
     }

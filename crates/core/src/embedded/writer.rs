@@ -11,6 +11,8 @@ use crate::{
     Attention, BackendError, Batch, Capabilities, JobId, Lease, QueueName, Receipt, Slots, Store, Timestamp,
     Verdict, Wake,
 };
+#[cfg(shuttle)]
+use crate::{Planted, sync::planted};
 
 use super::WriterOptions;
 use super::apply::{Done, Failed, apply, apply_own, run_timers};
@@ -76,6 +78,14 @@ pub(super) struct Group {
 impl Group {
     fn is_empty(&self) -> bool {
         self.batches.is_empty() && self.returned.is_empty()
+    }
+
+    /// Tells everyone what became of their batches.
+    fn answer(&mut self) {
+        for (receipt, answer) in self.receipts.drain(..).zip(self.answers.drain(..)) {
+            // A caller who has gone does not want to know.
+            let _ = answer.send(receipt);
+        }
     }
 }
 
@@ -277,6 +287,10 @@ impl<S: Store> Writer<S> {
                 group.unfinished = serve(&mut serving, standing)?;
             }
             group.next_timer = txn.next_timer()?;
+            #[cfg(shuttle)]
+            if planted(Planted::EarlyAnswer) {
+                group.answer();
+            }
             Ok(if group.done.wrote { Verdict::Commit } else { Verdict::Rollback })
         });
         match written {
@@ -286,12 +300,12 @@ impl<S: Store> Writer<S> {
     }
 
     /// The group is durable: slots, observer, answers, in this order.
-    fn committed(&mut self, group: Group) {
+    fn committed(&mut self, mut group: Group) {
         self.next_timer = group.next_timer;
         self.unfinished = group.unfinished || group.next_timer.is_some_and(|timer| timer <= self.stamp);
         self.settle(&group);
         let elsewhere = group.learnt.changed;
-        group.learnt.settle(&mut self.holders, &self.pending);
+        std::mem::take(&mut group.learnt).settle(&mut self.holders, &self.pending);
         let monotonic = self.capabilities.clock.monotonic();
         for step in &group.done.transitions {
             let before = step.before.lease();
@@ -319,10 +333,7 @@ impl<S: Store> Writer<S> {
                 group.done.parts().for_each(|part| observer.committed(part));
             }
         }
-        for (receipt, answer) in group.receipts.into_iter().zip(group.answers) {
-            // A caller who has gone does not want to know.
-            let _ = answer.send(receipt);
-        }
+        group.answer();
         self.answer_claims();
     }
 
