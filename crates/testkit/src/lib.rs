@@ -10,6 +10,7 @@
 
 mod conformance;
 mod fixture;
+pub mod histories;
 mod list;
 pub mod model;
 pub mod power;
