@@ -9,6 +9,10 @@ pub trait Fixture: Send + Sync + 'static {
     /// Whether the store, closed and opened again, holds what it held. The theme `restart` asks for it.
     const DURABLE: bool;
 
+    /// Whether a claim over several queues goes on at the same queue as in memory. A store that lists queues in which
+    /// there is nothing for the claim goes on behind those, which is as fair.
+    const TURNS: bool = true;
+
     /// An empty store of its own.
     fn new() -> Self;
 
@@ -40,6 +44,7 @@ pub struct Behind<F>(F);
 
 impl<F: Fixture> Fixture for Behind<F> {
     const DURABLE: bool = F::DURABLE;
+    const TURNS: bool = F::TURNS;
 
     fn new() -> Self {
         Behind(F::new())

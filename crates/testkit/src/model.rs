@@ -7,6 +7,8 @@
 
 mod action;
 mod draw;
+mod planted;
+mod prove;
 mod side;
 mod world;
 
@@ -22,6 +24,8 @@ use proptest_state_machine::ReferenceStateMachine;
 use crate::Fixture;
 
 pub use action::{Action, Asked, By, What};
+pub use planted::{FAULTS, Fault, FaultyFixture};
+pub use prove::prove;
 use world::World;
 
 /// Sequences tried to shrink a failing one, at most.
@@ -60,7 +64,7 @@ pub struct Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.what)?;
-        writeln!(f, "after {} actions (again with POOLQUEUE_MODEL_SEED={}):", self.actions.len(), self.seed)?;
+        writeln!(f, "after {} actions (drawn with {}):", self.actions.len(), self.seed)?;
         self.actions.iter().try_for_each(|action| writeln!(f, "  {action:?}"))
     }
 }
@@ -78,10 +82,15 @@ impl fmt::Display for Difference {
 pub fn compare<F: Fixture>(cases: u32, steps: usize) -> Result<Tried, Difference> {
     let cases = from_environment("POOLQUEUE_MODEL_CASES").unwrap_or(cases);
     let seed = from_environment("POOLQUEUE_MODEL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    run::<F>(cases, steps, seed, SHRINKS)
+}
+
+/// As [`compare`], whatever the environment says.
+fn run<F: Fixture>(cases: u32, steps: usize, seed: u64, shrinks: u32) -> Result<Tried, Difference> {
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: SHRINKS,
+        max_shrink_iters: shrinks,
         rng_seed: RngSeed::Fixed(seed),
         ..Config::default()
     };

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use poolqueue_core::lifecycle::Event;
 use poolqueue_core::{
-    Backend, Batch, BoxFuture, Capabilities, Change, Claim, Counts, Filter, Health, HistoryEntry, Job, JobId,
-    Lease, Observer, Page, Query, Receipt, Target, Verified,
+    Backend, Batch, BoxFuture, Capabilities, Change, Claim, Counts, EventKind, Filter, Health, HistoryEntry,
+    Job, JobId, Lease, Observer, Page, Query, Receipt, Target, Verified,
 };
 
 /// What is wrong with a backend.
@@ -15,7 +15,7 @@ use poolqueue_core::{
 pub enum Plant {
     /// Now and then a claim is also given a job that another was given.
     ClaimedTwice,
-    /// Now and then a job that was paused is not.
+    /// A job that was paused is not.
     TransitionLost,
     /// Now and then a job is read as it was when it was read before.
     StaleRead,
@@ -55,7 +55,7 @@ impl Planted {
     /// Takes a step back that was answered.
     async fn undo(&self, receipt: &Receipt) {
         for step in receipt.changes.iter().flatten().filter(|step| !step.is_noop()) {
-            if step.event == poolqueue_core::EventKind::Pause && self.now_and_then(Plant::TransitionLost) {
+            if step.event == EventKind::Pause && self.plant == Plant::TransitionLost {
                 let change =
                     Change { target: Target::Id(step.after.id), only_from: None, event: Event::Resume };
                 // Where somebody else was faster, nothing was lost.

@@ -229,8 +229,8 @@ impl Worker {
             23..26 => self.batch().await,
             26..28 => self.handle.backend.get(self.course.jobs.clone()).await.map(drop).map_err(Error::from),
             28 => queue.cancel(id).await.map(drop),
-            29 => queue.pause(id).await.map(drop),
-            30..32 => queue.resume(id).await.map(drop),
+            29..31 => queue.pause(id).await.map(drop),
+            31 => queue.resume(id).await.map(drop),
             32..34 => queue.retry(id).await.map(drop),
             34..37 => queue.delete(id).await.map(drop),
             37 => {

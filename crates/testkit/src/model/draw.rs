@@ -213,6 +213,11 @@ fn kinds() -> impl Strategy<Value = Vec<Kind>> {
         .prop_map(|kinds| kinds.into_iter().filter_map(|kind| Kind::new(kind).ok()).collect())
 }
 
+/// A queue, in a list of its own.
+pub(super) fn queue_names(nth: usize) -> Vec<QueueName> {
+    QueueName::new(QUEUES[nth % QUEUES.len()]).into_iter().collect()
+}
+
 fn queues() -> impl Strategy<Value = Vec<QueueName>> {
     proptest::sample::subsequence(QUEUES.to_vec(), 1..=3)
         .prop_map(|queues| queues.into_iter().filter_map(|queue| QueueName::new(queue).ok()).collect())

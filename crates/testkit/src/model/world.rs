@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poolqueue::backend::lifecycle::Event;
-use poolqueue::backend::{Backend, Batch, Change, Detail, EmbeddedOptions, ManualClock};
+use poolqueue::backend::{Backend, Batch, Change, ClaimFilter, Detail, EmbeddedOptions, ManualClock};
 use poolqueue::{Attempt, BackendError, EventKind, JobId, Lease, Limits, Status, Target, Timestamp};
 use tokio::runtime::Runtime;
 
 use super::action::{Action, Asked, By, What};
+use super::draw;
 use super::side::{Heard, START, Side};
 use crate::{Fixture, MemoryFixture};
 
@@ -113,6 +114,7 @@ impl<F: Fixture> World<F> {
                 self.commit(batch).await
             }
             Action::Claim(claims) => {
+                let claims = &if F::TURNS { claims.clone() } else { of_one_queue_each(claims) };
                 let (expected, found) = (memory.claim(claims).await, other.claim(claims).await);
                 same("what was claimed", &expected.map_err(answer)?, &found.map_err(answer)?)
             }
@@ -185,12 +187,21 @@ impl<F: Fixture> World<F> {
 
     /// What a queue does first: whoever held a job is gone.
     async fn rescue(&self) -> Result<(), Difference> {
-        let sides = self.sides();
-        sides.compare_everything().await?;
-        let held = sides.memory.held().await.map_err(answer)?;
+        let Sides { memory, other } = self.sides();
+        let alone = other.backend.capabilities().exclusive;
+        if alone {
+            self.sides().compare_everything().await?;
+        }
+        let held = memory.held().await.map_err(answer)?;
         let lost = |lease| Change { target: Target::Lease(lease), only_from: None, event: Event::LoseWorker };
-        let changes = held.into_iter().map(lost).collect();
-        self.commit(Batch { changes, ..Batch::default() }).await
+        let batch = Batch { changes: held.into_iter().map(lost).collect(), ..Batch::default() };
+        if alone {
+            return self.commit(batch).await;
+        }
+        // The other store finds out by itself whose holders are gone, before it answers its first batch.
+        memory.commit(batch).await.map_err(answer)?;
+        self.settle().await?;
+        self.sides().compare_everything().await
     }
 }
 
@@ -208,6 +219,16 @@ impl Sides {
         same("what a verification read", &expected.verified, &found.verified)?;
         same("everything", &expected, &found)
     }
+}
+
+/// The same claims, each of one of its queues.
+fn of_one_queue_each(claims: &[(usize, ClaimFilter)]) -> Vec<(usize, ClaimFilter)> {
+    let mut claims = claims.to_vec();
+    for (stream, filter) in &mut claims {
+        let queues = filter.queues.get_or_insert_with(|| draw::queue_names(*stream));
+        queues.truncate(1);
+    }
+    claims
 }
 
 /// A call that both stores have to answer was not.

@@ -45,6 +45,7 @@ pub struct SqliteFixture {
 #[cfg(feature = "sqlite")]
 impl Fixture for SqliteFixture {
     const DURABLE: bool = true;
+    const TURNS: bool = false;
 
     fn new() -> Self {
         SqliteFixture { directory: directory() }
