@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use poolqueue_testkit::proof::{self, Proof};
+
 /// A directory for a store and for what its children say. It is kept when the test fails.
 pub struct Place {
     directory: Option<tempfile::TempDir>,
@@ -43,9 +45,29 @@ impl Drop for Place {
     }
 }
 
-/// How many rounds to try.
-pub fn rounds(default: usize) -> usize {
-    std::env::var("POOLQUEUE_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
+/// Rounds on one store, then a new one is made: each is created once under fire, and none grows without end.
+pub const ROUNDS_OF_A_STORE: usize = 50;
+
+/// Tries this many rounds of kill -9, on stores of `rounds` each, and prints what was tried. `kill` runs so many rounds on
+/// a store of its own and says how many faults it planted afterwards and how many of them it found.
+pub fn prove(
+    name: &str,
+    few: u64,
+    what: &'static str,
+    mut kill: impl FnMut(usize, &mut fastrand::Rng) -> (u64, u64),
+) {
+    let (rounds, seed) = (proof::figure(name, few), proof::seed());
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut proof = Proof { row: "R3", what, tried: 0, failed: 0, seed, planted: 0, caught: 0 };
+    while proof.tried < rounds {
+        eprintln!("{what}: {} of {rounds}, drawn with {seed}", proof.tried);
+        let some = rounds.saturating_sub(proof.tried).min(ROUNDS_OF_A_STORE as u64);
+        let (planted, caught) = kill(some as usize, &mut random);
+        proof.tried += some;
+        proof.planted += planted;
+        proof.caught += caught;
+    }
+    proof.print();
 }
 
 /// What the store holds, by id.
