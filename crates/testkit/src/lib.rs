@@ -8,6 +8,7 @@
 //! # fn main() {}
 //! ```
 
+mod around;
 mod conformance;
 mod fixture;
 pub mod histories;
@@ -19,6 +20,7 @@ mod run;
 pub mod stress;
 #[doc(hidden)]
 pub mod suite;
+pub mod zombies;
 
 pub use conformance::BEHAVIOURS;
 pub use fixture::{Behind, Fixture, MemoryFixture};

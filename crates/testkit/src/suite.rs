@@ -5,7 +5,7 @@
 
 #![allow(missing_docs, reason = "the name of a behaviour is a sentence")]
 
-mod support;
+pub(crate) mod support;
 
 pub mod batch;
 pub mod cancel;

@@ -7,11 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use poolqueue::backend::{
-    Backend, Batch, BoxFuture, Capabilities, Claim, Counts, EmbeddedOptions, Filter, Health, Observer, Page,
-    Query, Receipt, Verified,
-};
-use poolqueue::{HistoryEntry, Job, JobId, Lease, NewJob, PoolQueue};
+use poolqueue::backend::{Backend, BoxFuture, Claim, EmbeddedOptions};
+use poolqueue::{Job, NewJob, PoolQueue};
 use poolqueue_testkit::proof::{self, Proof};
 use poolqueue_testkit::{Fixture, MemoryFixture};
 use tokio::sync::watch;
@@ -103,57 +100,7 @@ impl Backend for Deaf {
         })
     }
 
-    fn commit(&self, batch: Batch) -> BoxFuture<'_, Receipt> {
-        self.inner.commit(batch)
-    }
-
-    fn get(&self, ids: Vec<JobId>) -> BoxFuture<'_, Vec<Option<Job>>> {
-        self.inner.get(ids)
-    }
-
-    fn select(&self, query: Query) -> BoxFuture<'_, Page> {
-        self.inner.select(query)
-    }
-
-    fn count(&self, filter: Filter) -> BoxFuture<'_, Counts> {
-        self.inner.count(filter)
-    }
-
-    fn history(&self, id: JobId) -> BoxFuture<'_, Option<(Vec<HistoryEntry>, u64)>> {
-        self.inner.history(id)
-    }
-
-    fn held(&self) -> BoxFuture<'_, Vec<Lease>> {
-        self.inner.held()
-    }
-
-    fn record(&self, key: String) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
-        self.inner.record(key)
-    }
-
-    fn verify(&self) -> BoxFuture<'_, Verified> {
-        self.inner.verify()
-    }
-
-    fn observe(&self, observer: Arc<dyn Observer>) {
-        self.inner.observe(observer);
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
-
-    fn reopen(&self) -> BoxFuture<'_, ()> {
-        self.inner.reopen()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    poolqueue_testkit::pass_on!(commit get select history the_rest);
 }
 
 async fn no_wake_up_is_lost<F: Fixture>(name: &str, store: &str) {

@@ -5,10 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use poolqueue_core::lifecycle::Event;
-use poolqueue_core::{
-    Backend, Batch, BoxFuture, Capabilities, Change, Claim, Counts, EventKind, Filter, Health, HistoryEntry,
-    Job, JobId, Lease, Observer, Page, Query, Receipt, Target, Verified,
-};
+use poolqueue_core::{Backend, Batch, BoxFuture, Change, Claim, EventKind, Job, JobId, Receipt, Target};
 
 /// What is wrong with a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,47 +109,5 @@ impl Backend for Planted {
         })
     }
 
-    fn select(&self, query: Query) -> BoxFuture<'_, Page> {
-        self.inner.select(query)
-    }
-
-    fn count(&self, filter: Filter) -> BoxFuture<'_, Counts> {
-        self.inner.count(filter)
-    }
-
-    fn history(&self, id: JobId) -> BoxFuture<'_, Option<(Vec<HistoryEntry>, u64)>> {
-        self.inner.history(id)
-    }
-
-    fn held(&self) -> BoxFuture<'_, Vec<Lease>> {
-        self.inner.held()
-    }
-
-    fn record(&self, key: String) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
-        self.inner.record(key)
-    }
-
-    fn verify(&self) -> BoxFuture<'_, Verified> {
-        self.inner.verify()
-    }
-
-    fn observe(&self, observer: Arc<dyn Observer>) {
-        self.inner.observe(observer);
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
-
-    fn reopen(&self) -> BoxFuture<'_, ()> {
-        self.inner.reopen()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    crate::pass_on!(select history the_rest);
 }

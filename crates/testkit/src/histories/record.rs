@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::{
-    AssigneeId, Backend, BackendError, Batch, BoxFuture, Capabilities, Change, Claim, ClaimFilter, Counts,
-    Delete, Detail, Filter, Health, HistoryEntry, Insert, Job, JobId, Lease, Observer, Page, Query, Receipt,
-    Rejected, Verified,
+    AssigneeId, Backend, BackendError, Batch, BoxFuture, Change, Claim, ClaimFilter, Delete, Detail, Insert,
+    Job, JobId, Page, Query, Receipt, Rejected,
 };
 
 /// One call.
@@ -202,43 +201,5 @@ impl Backend for Recorded {
         })
     }
 
-    fn count(&self, filter: Filter) -> BoxFuture<'_, Counts> {
-        self.inner.count(filter)
-    }
-
-    fn history(&self, id: JobId) -> BoxFuture<'_, Option<(Vec<HistoryEntry>, u64)>> {
-        self.inner.history(id)
-    }
-
-    fn held(&self) -> BoxFuture<'_, Vec<Lease>> {
-        self.inner.held()
-    }
-
-    fn record(&self, key: String) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
-        self.inner.record(key)
-    }
-
-    fn verify(&self) -> BoxFuture<'_, Verified> {
-        self.inner.verify()
-    }
-
-    fn observe(&self, observer: Arc<dyn Observer>) {
-        self.inner.observe(observer);
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
-
-    fn reopen(&self) -> BoxFuture<'_, ()> {
-        self.inner.reopen()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    crate::pass_on!(history the_rest);
 }

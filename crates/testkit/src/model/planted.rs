@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use poolqueue::backend::lifecycle::Event;
-use poolqueue::backend::{
-    Backend, Batch, BoxFuture, Capabilities, Claim, Counts, EmbeddedOptions, Filter, Health, Observer, Page,
-    Query, Receipt, Verified,
-};
-use poolqueue::{HistoryEntry, Job, JobId, Lease, Output, Target};
+use poolqueue::backend::{Backend, Batch, BoxFuture, Claim, EmbeddedOptions, Receipt};
+use poolqueue::{HistoryEntry, Job, JobId, Output, Target};
 
 use crate::Fixture;
 
@@ -147,47 +144,5 @@ impl Backend for Faulty {
         })
     }
 
-    fn get(&self, ids: Vec<JobId>) -> BoxFuture<'_, Vec<Option<Job>>> {
-        self.inner.get(ids)
-    }
-
-    fn select(&self, query: Query) -> BoxFuture<'_, Page> {
-        self.inner.select(query)
-    }
-
-    fn count(&self, filter: Filter) -> BoxFuture<'_, Counts> {
-        self.inner.count(filter)
-    }
-
-    fn held(&self) -> BoxFuture<'_, Vec<Lease>> {
-        self.inner.held()
-    }
-
-    fn record(&self, key: String) -> BoxFuture<'_, Option<(u64, Vec<u8>)>> {
-        self.inner.record(key)
-    }
-
-    fn verify(&self) -> BoxFuture<'_, Verified> {
-        self.inner.verify()
-    }
-
-    fn observe(&self, observer: Arc<dyn Observer>) {
-        self.inner.observe(observer);
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    fn health(&self) -> Health {
-        self.inner.health()
-    }
-
-    fn reopen(&self) -> BoxFuture<'_, ()> {
-        self.inner.reopen()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
-    }
+    crate::pass_on!(get select the_rest);
 }
