@@ -12,6 +12,7 @@ mod around;
 mod conformance;
 mod fixture;
 pub mod histories;
+pub mod jumps;
 mod list;
 pub mod model;
 pub mod power;

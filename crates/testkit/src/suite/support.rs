@@ -55,7 +55,7 @@ impl<F: Fixture> Scene<F> {
         Self::open(F::new(), clock, options).await
     }
 
-    async fn open(fixture: F, clock: Arc<ManualClock>, options: EmbeddedOptions) -> Self {
+    pub(crate) async fn open(fixture: F, clock: Arc<ManualClock>, options: EmbeddedOptions) -> Self {
         let backend = fixture.open(options.clone()).await;
         let queue = PoolQueue::new(Arc::clone(&backend)).await.expect("the queue opens");
         Scene { queue, backend, clock, options, fixture }
