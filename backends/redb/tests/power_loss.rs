@@ -1,156 +1,216 @@
 //! Power losses: of what was written since the last sync, any part may be missing.
+//!
+//! R1: a life of the store is recorded (the file grows and shrinks, jobs are deleted, the store is closed and opened again in the
+//! middle), and cut everywhere. R2: a store is opened after such a loss, repairs itself, goes on and is closed, which is
+//! recorded too, and the power is lost again. The making of a new file is tried on real files, in
+//! `crates/testkit-fault`.
 
-mod support;
+#[path = "power/course.rs"]
+mod course;
+#[path = "power/disk.rs"]
+mod disk;
 
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use course::Course;
+use disk::{Floating, Place, disk_with, file_of};
+use poolqueue_core::Store;
+use poolqueue_redb::RedbStore;
+use poolqueue_testkit::power::Life;
+use poolqueue_testkit::proof::Proof;
+use poolqueue_testkit_fault::crash::{Image, Loss, Losses, least, without_syncs};
+use poolqueue_testkit_fault::trace::Op;
 
-use poolqueue_core::{Reader, Snapshot, Status, Store};
-use poolqueue_redb::storage::Storage;
-use poolqueue_redb::{RedbOptions, RedbStore};
-use support::{Rig, apply, claim, complete, id, insert, job};
+/// Transactions of a life.
+const COMMITS: u64 = 200;
+/// After so many the store is closed and opened again, or reopened in place, in turn.
+const REOPENED_EVERY: u64 = 30;
+/// Second losses that are tried after each first one.
+const SECOND: u64 = 80;
 
-#[derive(Clone, Debug)]
-enum Op {
-    Write(u64, Vec<u8>),
-    SetLen(u64),
-    Sync,
-    /// The test was told that these jobs have these statuses.
-    Acknowledged(u64, Status),
+/// A life that was led, and what it did to the file.
+struct Recorded {
+    life: Life,
+    before: Image,
+    ops: Vec<Op>,
 }
 
-type Log = Arc<Mutex<Vec<Op>>>;
-
-#[derive(Debug)]
-struct Recording(Box<dyn Storage>, Log);
-
-impl Recording {
-    fn record(&self, op: Op) {
-        self.1.lock().unwrap().push(op);
-    }
-}
-
-impl Storage for Recording {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.record(Op::SetLen(len));
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()?;
-        self.record(Op::Sync);
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.record(Op::Write(offset, data.to_vec()));
-        self.0.write(offset, data)
-    }
-}
-
-fn write(image: &mut Vec<u8>, offset: u64, data: &[u8]) {
-    let offset = usize::try_from(offset).unwrap();
-    if image.len() < offset + data.len() {
-        image.resize(offset + data.len(), 0);
-    }
-    image[offset..offset + data.len()].copy_from_slice(data);
-}
-
-fn apply_op(image: &mut Vec<u8>, op: &Op) {
-    match op {
-        Op::Write(offset, data) => write(image, *offset, data),
-        Op::SetLen(len) => image.resize(usize::try_from(*len).unwrap(), 0),
-        Op::Sync | Op::Acknowledged(..) => {}
-    }
-}
-
-/// The file after a power loss just after `ops`: everything up to the last sync, and of the rest what the dice say,
-/// single writes torn.
-fn lose(base: &[u8], ops: &[Op], random: &mut fastrand::Rng) -> Vec<u8> {
-    let synced = ops.iter().rposition(|op| matches!(op, Op::Sync)).map_or(0, |at| at + 1);
-    let mut image = base.to_vec();
-    ops[..synced].iter().for_each(|op| apply_op(&mut image, op));
-    let keep = random.u8(..=4);
-    for op in &ops[synced..] {
-        if random.u8(..4) >= keep {
-            continue;
-        }
-        match op {
-            Op::Write(offset, data) if data.len() > 512 && random.u8(..4) == 0 => {
-                let cut = random.usize(..data.len() / 512) * 512;
-                write(&mut image, *offset, &data[..cut]);
+impl Recorded {
+    fn new(place: &Place, seed: u64) -> Result<Self, String> {
+        let text = |error: poolqueue_core::BackendError| format!("in life with seed {seed}: {error}");
+        let (before, mut life) = (place.new_file(), Life::new(seed));
+        let file = Floating::recorded(before.clone());
+        let mut store = place.open(&file).map_err(text)?;
+        for number in 1..=COMMITS {
+            file.mark(life.go_on(&mut store)?);
+            if number % (2 * REOPENED_EVERY) == 0 {
+                store.close().map_err(text)?;
+                store = place.open(&file).map_err(text)?;
+            } else if number % REOPENED_EVERY == 0 {
+                store.reopen().map_err(text)?;
             }
-            other => apply_op(&mut image, other),
         }
+        store.close().map_err(text)?;
+        Ok(Recorded { life, before, ops: file.take() })
     }
-    image
-}
 
-fn rank(status: Status) -> u8 {
-    match status {
-        Status::InitialPending => 0,
-        Status::Running => 1,
-        _ => 2,
+    fn losses<'a>(&self, ops: &'a [Op], wanted: u64) -> Losses<'a> {
+        Losses::new(disk_with(self.before.clone()), ops, wanted, self.life.seed())
     }
 }
 
-/// What the store does in its life: enough for the file to grow several times.
-fn live(rig: &mut Rig, log: &Log) {
-    let told = |number, status| log.lock().unwrap().push(Op::Acknowledged(number, status));
-    for number in 1..=60 {
-        let jobs: Vec<_> = (0..3).map(|n| job(number * 10 + n).meta("fill", "x".repeat(15_000))).collect();
-        rig.run(|txn| jobs.iter().try_for_each(|job| insert(txn, job.clone(), 0).map(|_| ())));
-        (0..3).for_each(|n| told(number * 10 + n, Status::InitialPending));
-        rig.run(|txn| apply(txn, id(number * 10), &claim(), 1));
-        told(number * 10, Status::Running);
-        rig.run(|txn| apply(txn, id(number * 10), &complete("done"), 2));
-        told(number * 10, Status::Completed);
-    }
+/// Opens what is left and checks it.
+fn check(
+    place: &Place,
+    image: Image,
+    check: impl FnOnce(&mut RedbStore) -> Result<u64, String>,
+) -> Result<u64, String> {
+    let file = Floating::new(image);
+    let mut store = place.open(&file).map_err(|error| format!("it does not open: {error}"))?;
+    let held = check(&mut store);
+    file.off();
+    held
+}
+
+fn check_loss(place: &Place, life: &Life, loss: &Loss) -> Result<u64, String> {
+    check(place, file_of(loss), |store| life.check(store, loss.marks))
+        .map_err(|error| format!("{loss}: {error}"))
 }
 
 #[test]
 fn nothing_acknowledged_is_lost_with_the_power() {
-    let mut rig = Rig::default();
-    let path = rig.path();
-    rig.store.close().unwrap();
-    let base = fs::read(&path).unwrap();
-    let log = Log::default();
-    let own = Arc::clone(&log);
-    let wrap = move |_: &Path, inner| -> Box<dyn Storage> { Box::new(Recording(inner, Arc::clone(&own))) };
-    let options = RedbOptions::default().with_preallocate_step(1 << 20).with_storage_wrap(Arc::new(wrap));
-    rig.store = RedbStore::open(&path, options).unwrap();
-    live(&mut rig, &log);
-    let ops = log.lock().unwrap().clone();
-    let resized: Vec<usize> = (0..ops.len()).filter(|at| matches!(ops[*at], Op::SetLen(_))).collect();
-    assert!(resized.len() > 1, "the file never grew");
-    let mut random = fastrand::Rng::with_seed(5);
-    let lost = rig.directory.path().join("lost.redb");
-    for round in 0..120 {
-        // Every other time while the file changes its length, which it seldom does.
-        let end = match round % 2 {
-            0 => random.usize(..ops.len()),
-            _ => (resized[random.usize(..resized.len())] + random.usize(..6)).min(ops.len()),
-        };
-        fs::write(&lost, lose(&base, &ops[..end], &mut random)).unwrap();
-        let store = RedbStore::open(&lost, RedbOptions::default())
-            .unwrap_or_else(|error| panic!("round {round}, after {end} operations: {error}"));
-        let snapshot = store.reader().snapshot().unwrap();
-        snapshot.verify().unwrap();
-        for op in &ops[..end] {
-            let Op::Acknowledged(number, status) = op else { continue };
-            let found = snapshot.get(&[id(*number)]).unwrap().remove(0);
-            let found = found.unwrap_or_else(|| panic!("round {round}: job {number} was lost"));
-            assert!(rank(found.status) >= rank(*status), "round {round}: job {number} went back");
+    let course = Course::new("R1_REDB", 400);
+    let tried = course.run(|place, number, wanted| {
+        let recorded = Recorded::new(place, course.seed_of(number))?;
+        for loss in recorded.losses(&recorded.ops, wanted) {
+            check_loss(place, &recorded.life, &loss)?;
+            course.held();
         }
+        Ok(())
+    });
+    let place = Place::new();
+    let recorded = Recorded::new(&place, course.seed).expect("a life can be led");
+    let caught = planted(&place, &recorded);
+    let caught_in_all = caught.iter().filter(|(_, caught)| *caught).count() as u64;
+    assert!(caught.iter().all(|(_, caught)| *caught), "seed {}: {caught:?}", course.seed);
+    let (seed, planted) = (course.seed, caught.len() as u64);
+    Proof { row: "R1", what: "power lost, redb", tried, failed: 0, seed, planted, caught: caught_in_all }
+        .print();
+}
+
+/// Faults, and whether the check catches them.
+fn planted(place: &Place, recorded: &Recorded) -> [(&'static str, bool); 5] {
+    let Recorded { life, ops, .. } = recorded;
+    let lost = |ops: &[Op]| recorded.losses(ops, 300).any(|loss| check_loss(place, life, &loss).is_err());
+    // Just after an answer: all is synced, and nothing in flight.
+    let answered = ops.iter().rposition(|op| matches!(op, Op::Mark(_))).expect("something was answered");
+    let last = least(disk_with(recorded.before.clone()), &ops[..=answered]);
+    let counted =
+        |by: fn(u64) -> u64| check(place, file_of(&last), |store| life.check(store, by(last.marks)));
+    [
+        ("a disk that never syncs", lost(&without_syncs(ops))),
+        ("a disk that leaves out one sync in ten", lost(&without_some_syncs(ops))),
+        ("one more was acknowledged than there is", counted(|marks| marks + 1).is_err()),
+        ("there is more than was ever in flight", counted(|marks| marks - 2).is_err()),
+        ("a bit flipped in what was written last", {
+            let mut image = file_of(&last);
+            flip_in_last_page(&mut image, &ops[..answered]);
+            check(place, image, |store| life.check(store, last.marks)).is_err()
+        }),
+    ]
+}
+
+fn without_some_syncs(ops: &[Op]) -> Vec<Op> {
+    let mut syncs = 0u32;
+    let kept = ops.iter().filter(|op| {
+        syncs += u32::from(matches!(op, Op::Sync { .. }));
+        !matches!(op, Op::Sync { .. }) || !syncs.is_multiple_of(10)
+    });
+    kept.cloned().collect()
+}
+
+/// In the page that the last commit wrote last, apart from the head of the file.
+fn flip_in_last_page(image: &mut Image, ops: &[Op]) {
+    let page = ops.iter().rev().find_map(|op| match op {
+        Op::Write { offset, .. } if *offset > 0 => Some(*offset),
+        _ => None,
+    });
+    assert!(image.flip(page.expect("a page was written"), 1), "the page is in the file");
+}
+
+#[test]
+fn nothing_is_lost_when_the_power_goes_again_during_recovery() {
+    let course = Course::new("R2_REDB", 400);
+    let tried = course.run(|place, number, wanted| {
+        let recorded = Recorded::new(place, course.seed_of(number))?;
+        for loss in recorded.losses(&recorded.ops, wanted.div_ceil(SECOND)) {
+            let again = Again::new(place, &recorded.life, &loss)?;
+            for second in again.losses(&again.ops, SECOND, loss.cut as u64) {
+                again
+                    .check(place, &recorded.life, &second)
+                    .map_err(|error| format!("{loss}, then {error}"))?;
+                course.held();
+            }
+        }
+        Ok(())
+    });
+    let place = Place::new();
+    let recorded = Recorded::new(&place, course.seed).expect("a life can be led");
+    let seed = course.seed;
+    let loss = recorded.losses(&recorded.ops, 50).nth(25).expect("there are as many");
+    let again = Again::new(&place, &recorded.life, &loss).expect("it opens");
+    let lost = |ops: &[Op]| {
+        again.losses(ops, SECOND, seed).any(|loss| again.check(&place, &recorded.life, &loss).is_err())
+    };
+    let mut other = Life::new(seed ^ 1);
+    other.go_on_until(&mut poolqueue_core::memory::MemoryStore::new(), COMMITS).expect("a life can be led");
+    let caught = [
+        ("a disk that never syncs", lost(&without_syncs(&again.ops))),
+        ("the life of another store", {
+            again.losses(&again.ops, SECOND, seed).all(|loss| again.check(&place, &other, &loss).is_err())
+        }),
+    ];
+    assert!(caught.iter().all(|(_, caught)| *caught), "seed {seed}: {caught:?}");
+    let planted = caught.len() as u64;
+    let what = "power lost again during recovery, redb";
+    Proof { row: "R2", what, tried, failed: 0, seed, planted, caught: planted }.print();
+}
+
+/// A store that was opened after a power loss, did one transaction and was closed, recorded.
+struct Again {
+    before: Image,
+    ops: Vec<Op>,
+    /// How many transactions it held, …
+    held: u64,
+    /// … and after how many operations it began the next one.
+    opened: usize,
+}
+
+impl Again {
+    fn new(place: &Place, life: &Life, loss: &Loss) -> Result<Self, String> {
+        let text = |error: poolqueue_core::BackendError| format!("{loss}: {error}");
+        let before = file_of(loss);
+        let file = Floating::recorded(before.clone());
+        let mut store = place.open(&file).map_err(text)?;
+        let held = life.check(&mut store, loss.marks).map_err(|error| format!("{loss}: {error}"))?;
+        let opened = file.operations();
+        if held < life.acknowledged() {
+            file.mark(life.again(&mut store, held)?);
+        }
+        store.close().map_err(text)?;
+        Ok(Again { before, ops: file.take(), held, opened })
+    }
+
+    fn losses<'a>(&self, ops: &'a [Op], wanted: u64, seed: u64) -> Losses<'a> {
+        Losses::new(disk_with(self.before.clone()), ops, wanted, seed)
+    }
+
+    /// What was there after the first loss is there after the second: neither less nor, before the next transaction
+    /// began, more.
+    fn check(&self, place: &Place, life: &Life, loss: &Loss) -> Result<u64, String> {
+        let acknowledged = loss.marks.max(self.held);
+        let held = check(place, file_of(loss), |store| match loss.cut {
+            cut if cut <= self.opened => life.check_exactly(store, acknowledged),
+            _ => life.check(store, acknowledged),
+        });
+        held.map_err(|error| format!("{loss}: {error}"))
     }
 }

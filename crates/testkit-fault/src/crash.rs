@@ -84,6 +84,19 @@ impl<'a> Losses<'a> {
     }
 }
 
+/// What is left after all of `ops` when nothing is that is uncertain.
+pub fn least(mut disk: Disk, ops: &[Op]) -> Loss {
+    (0..ops.len()).for_each(|at| disk.step(at, ops));
+    let mark = |op: &Op| if let Op::Mark(mark) = op { Some(*mark) } else { None };
+    Loss {
+        cut: ops.len(),
+        marks: ops.iter().rev().find_map(mark).unwrap_or(0),
+        uncertain: disk.uncertain(),
+        survivors: Survivors::None,
+        files: disk.after(ops, Survivors::None),
+    }
+}
+
 impl Iterator for Losses<'_> {
     type Item = Loss;
 

@@ -50,6 +50,7 @@ fn what_was_synced_stays_and_of_the_rest_any_part_may() {
     let ops = [write(0, b"A"), sync(), write(1, b"B"), write(2, b"C")];
     let left = left(disk(b"..."), &ops, 200);
     assert_eq!(texts(&left), ["A..", "A.C", "AB.", "ABC"]);
+    assert_eq!(least(disk(b"..."), &ops).files[&path("f")].to_vec(), b"A..");
 }
 
 #[test]

@@ -18,13 +18,13 @@ pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
 /// What the clock shows at first.
 const START: Timestamp = Timestamp::from_micros(1_900_000_000_000_000);
 /// Jobs there are at once, about.
-const JOBS_MAX: usize = 40;
+const JOBS_MAX: usize = 16;
 /// After so many groups large jobs come, so that the file has to grow, …
-const TIDE_GROUPS: u64 = 40;
+const TIDE_GROUPS: u64 = 50;
 /// … in so many groups, …
-const FLOOD_GROUPS: u64 = 4;
+const FLOOD_GROUPS: u64 = 3;
 /// … and after so many more they go, so that it may shrink.
-const EBB_GROUPS: u64 = 6;
+const EBB_GROUPS: u64 = 2;
 
 /// What comes next.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl World {
 
     /// A job that takes a lot of room, and is cancelled before it is ever claimed.
     fn large(&mut self) -> Step {
-        let payload = vec![self.random.u8(..); self.random.usize(40_000..120_000)];
+        let payload = vec![self.random.u8(..); self.random.usize(20_000..60_000)];
         let job = NewJob::new(LARGE, payload).id(self.id()).queue("bulk").run_after(Duration::from_hours(1));
         Step::Insert(Box::new(job))
     }

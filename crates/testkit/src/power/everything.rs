@@ -15,6 +15,8 @@ use super::draw::{KEYS, QUEUES, RECORDS};
 #[derive(Debug, PartialEq)]
 pub struct Everything {
     jobs: Vec<Arc<Kept>>,
+    /// In the order of enqueues. The numbers that say so may differ: a store leaves some out after a crash.
+    order: Vec<JobId>,
     counts: Counts,
     held: Vec<Lease>,
     records: Vec<Option<(u64, Vec<u8>)>>,
@@ -50,16 +52,24 @@ impl Everything {
             Ok(Verdict::Rollback)
         })?;
         let mut jobs = Vec::with_capacity(page.jobs.len());
-        for (job, state) in page.jobs.into_iter().zip(states) {
+        let mut order: Vec<(u64, JobId)> = page.jobs.iter().map(|job| (job.sequence, job.id)).collect();
+        order.sort_unstable();
+        for (mut job, state) in page.jobs.into_iter().zip(states) {
             let missing = || BackendError::corrupted(format!("job {} is listed and not there", job.id));
             let history = snapshot.history(job.id)?.ok_or_else(missing)?;
-            let kept = Kept { history, state: state.ok_or_else(missing)?, job };
-            jobs.push(shared(before, kept));
+            let mut state: JobState = state.ok_or_else(missing)?;
+            if state.sequence != job.sequence {
+                let what = format!("job {} is {} and {} in the order", job.id, job.sequence, state.sequence);
+                return Err(BackendError::corrupted(what));
+            }
+            (job.sequence, state.sequence) = (0, 0);
+            jobs.push(shared(before, Kept { job, history, state }));
         }
         let mut held = snapshot.held()?;
         held.sort_unstable_by_key(|lease| (lease.id, lease.attempt));
         Ok(Everything {
             jobs,
+            order: order.into_iter().map(|(_, id)| id).collect(),
             counts: snapshot.count(&Filter::everything())?,
             held,
             records: RECORDS.iter().map(|key| snapshot.record(key)).collect::<Result<_, _>>()?,
@@ -85,7 +95,8 @@ impl Everything {
             return None;
         }
         self.other_jobs(found).or_else(|| {
-            other("the counts", &self.counts, &found.counts)
+            other("the order of enqueues", &self.order, &found.order)
+                .or_else(|| other("the counts", &self.counts, &found.counts))
                 .or_else(|| other("the held jobs", &self.held, &found.held))
                 .or_else(|| other("the records", &self.records, &found.records))
                 .or_else(|| other("the holders of keys", &self.keys, &found.keys))
