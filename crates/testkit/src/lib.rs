@@ -10,6 +10,7 @@
 
 mod around;
 mod conformance;
+mod described;
 mod fixture;
 pub mod histories;
 pub mod jumps;
@@ -24,6 +25,7 @@ pub mod suite;
 pub mod zombies;
 
 pub use conformance::BEHAVIOURS;
+pub use described::described;
 pub use fixture::{Behind, Fixture, MemoryFixture};
 #[doc(hidden)]
 pub use run::run;

@@ -35,7 +35,7 @@ impl Course {
         Course {
             name,
             figure,
-            of_a_life: (figure / 16).clamp(least, most),
+            of_a_life: (figure / 8).clamp(least, most),
             seed: proof::seed(),
             lives: AtomicU64::new(0),
             tried: AtomicU64::new(0),

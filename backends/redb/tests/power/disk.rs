@@ -62,6 +62,11 @@ impl Floating {
         self.state().ops.as_ref().map_or(0, Vec::len)
     }
 
+    /// The file as it is now.
+    pub fn image(&self) -> Image {
+        self.state().image.clone()
+    }
+
     /// What was recorded.
     pub fn take(&self) -> Vec<Op> {
         self.state().ops.take().unwrap_or_default()
@@ -154,5 +159,28 @@ impl Place {
             .with_preallocate_step(PREALLOCATE)
             .with_storage_wrap(Arc::new(move |_, _| Box::new(file.clone())));
         RedbStore::open(self.path(), options)
+    }
+}
+
+/// The same for redb itself, without the store around it.
+impl redb::StorageBackend for Floating {
+    fn len(&self) -> io::Result<u64> {
+        Storage::len(self)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        Storage::read(self, offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Storage::set_len(self, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Storage::sync_data(self)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        Storage::write(self, offset, data)
     }
 }
