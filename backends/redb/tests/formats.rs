@@ -4,7 +4,6 @@
 //! `POOLQUEUE_BLESS=1` does that with the others.
 
 #[path = "power/disk.rs"]
-#[allow(dead_code)]
 mod disk;
 #[path = "support/sealed.rs"]
 mod sealed;

@@ -1,4 +1,5 @@
 //! A store whose file is in memory, recorded, and lost with the power.
+#![allow(dead_code)]
 
 use std::io;
 use std::path::{Path, PathBuf};

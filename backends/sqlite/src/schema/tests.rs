@@ -1,3 +1,5 @@
+mod crash;
+
 use poolqueue_core::BackendErrorKind;
 use poolqueue_migrations::Migration;
 use rusqlite::Connection;
@@ -43,34 +45,4 @@ fn steps_run_once_each_and_a_failed_one_leaves_the_version_before_it() {
     let before = tables(&conn);
     migrate(&mut conn, &[FIRST, SECOND], &sql, &site).unwrap();
     assert_eq!(tables(&conn), before);
-}
-
-/// Between any two statements of a step the process may die: what another connection sees then is the
-/// version before, and after the commit the next.
-#[test]
-fn a_crash_within_a_step_leaves_the_version_before_it() {
-    let (site, sql) = (Site::new("x".into()), Sql::new("poolqueue_"));
-    let directory = tempfile::tempdir().unwrap();
-    let statements: Vec<String> =
-        FIRST.with_prefix(&sql.prefix).split_inclusive(";\n").map(str::to_owned).collect();
-    assert!(statements.len() > 10);
-    for done in 0..=statements.len() {
-        let path = directory.path().join(format!("{done}.db"));
-        let conn = Connection::open(&path).unwrap();
-        conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
-        conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        conn.execute_batch(&statements[..done].concat()).unwrap();
-        // What is on the disk now is copied, as a crash would leave it. The connection stays open meanwhile.
-        let copy = directory.path().join(format!("{done}-copy.db"));
-        std::fs::copy(&path, &copy).unwrap();
-        std::fs::copy(
-            directory.path().join(format!("{done}.db-wal")),
-            directory.path().join(format!("{done}-copy.db-wal")),
-        )
-        .unwrap();
-        let mut after = Connection::open(&copy).unwrap();
-        assert_eq!(owner(&after, &[FIRST], &sql, &site).unwrap(), Owner::Foreign);
-        migrate(&mut after, &[FIRST], &sql, &site).unwrap();
-        assert_eq!(owner(&after, &[FIRST], &sql, &site).unwrap(), Owner::Ours(1));
-    }
 }
