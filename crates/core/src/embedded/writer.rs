@@ -418,10 +418,21 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    /// Whether the store takes no more transactions though none of the writer's has failed: an engine may want nothing more of
+    /// a file that a reader could not read.
+    fn is_broken(&mut self) -> bool {
+        let Err(error) = self.store.transact(&mut |_| Ok(Verdict::Rollback)) else { return false };
+        if error.ends_handle() {
+            self.poisoned = true;
+            self.inbox.set_poison(Some(error));
+        }
+        self.poisoned
+    }
+
     /// Opens the store again and makes its held jobs and the lists of the streams agree: the last group's
     /// outcome was not known.
     fn reopen(&mut self) -> Result<(), BackendError> {
-        if !self.poisoned {
+        if !self.poisoned && !self.is_broken() {
             return Ok(());
         }
         self.store.reopen()?;
