@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use poolqueue_testkit_fault::trace::{FileId, Op};
 
+pub mod life;
+pub mod site;
+
 /// Files by their names.
 pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 
@@ -52,10 +55,10 @@ pub fn files(directory: &Path) -> Files {
 /// Where files are in memory, if the machine has such a place.
 pub fn place() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        if let Ok(directory) = tempfile::Builder::new().prefix("poolqueue-").tempdir_in(memory) {
-            return directory;
-        }
+    if memory.is_dir()
+        && let Ok(directory) = tempfile::Builder::new().prefix("poolqueue-").tempdir_in(memory)
+    {
+        return directory;
     }
     tempfile::tempdir().unwrap()
 }
