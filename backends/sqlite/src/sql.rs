@@ -4,6 +4,8 @@
 //! it. Conditions on a phase are spelled as in the partial indexes, or SQLite would not use them; `INDEXED BY` makes
 //! a plan without its index an error instead of a scan.
 
+use std::borrow::Cow;
+
 use poolqueue_core::{BackendErrorKind, Phase};
 
 use crate::codec::COLUMNS;
@@ -159,20 +161,40 @@ statements! {
 
 /// `{p}` is the prefix, the other names in braces what all statements must agree on.
 fn filled(text: &str, prefix: &str) -> String {
-    let columns = COLUMNS.join(", ");
-    let job_columns = COLUMNS.map(|column| format!("j.{column}")).join(", ");
-    let parameters: Vec<String> = (1..=COLUMNS.len()).map(|number| format!("?{number}")).collect();
-    let changed = COLUMNS.iter().skip_while(|column| **column != "status");
-    let changes: Vec<String> =
-        changed.zip(2..).map(|(column, number)| format!("{column} = ?{number}")).collect();
-    text.replace("{p}", prefix)
-        .replace("{columns}", &columns)
-        .replace("{job_columns}", &job_columns)
-        .replace("{parameters}", &parameters.join(", "))
-        .replace("{changes}", &changes.join(", "))
-        .replace("{ready}", Phase::Ready.as_str())
-        .replace("{held}", Phase::Held.as_str())
-        .replace("{final}", Phase::Final.as_str())
+    let mut filled = String::with_capacity(text.len() * 2);
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, after) = after.split_once('}').unwrap_or((after, ""));
+        filled.push_str(before);
+        filled.push_str(&named(name, prefix));
+        rest = after;
+    }
+    filled.push_str(rest);
+    filled
+}
+
+fn named<'a>(name: &'a str, prefix: &'a str) -> Cow<'a, str> {
+    let listed = |each: &dyn Fn((usize, &str)) -> String| -> String {
+        (1..).zip(COLUMNS).map(each).collect::<Vec<_>>().join(", ")
+    };
+    match name {
+        "p" => prefix.into(),
+        "columns" => COLUMNS.join(", ").into(),
+        "job_columns" => listed(&|(_, column)| format!("j.{column}")).into(),
+        "parameters" => listed(&|(number, _)| format!("?{number}")).into(),
+        "changes" => {
+            let changed = COLUMNS.iter().skip_while(|column| **column != "status").zip(2..);
+            changed
+                .map(|(column, number)| format!("{column} = ?{number}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+                .into()
+        }
+        "ready" => Phase::Ready.as_str().into(),
+        "held" => Phase::Held.as_str().into(),
+        "final" => Phase::Final.as_str().into(),
+        _ => format!("{{{name}}}").into(),
+    }
 }
 
 /// Refuses a prefix that would not be part of a name.
