@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use poolqueue_testkit_fault::trace::{FileId, Op};
 
 pub mod life;
+pub mod power;
 pub mod site;
 
 /// Files by their names.
