@@ -94,7 +94,7 @@ fn build(
     fill: impl FnOnce(Database, &Site) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
     let sync = file.try_clone().map_err(|error| site.io("open it twice", error))?;
-    let db = database::open(file, site, options, Opening { check: false })?;
+    let (db, _) = database::open(file, site, options, Opening { check: false, hold: false })?;
     site.guard("create the store", || fill(db, site))?;
     sync.sync_all().map_err(|error| site.io("sync the new file", error))
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use poolqueue_core::{BackendError, BackendErrorKind};
 use redb::backends::FileBackend;
@@ -12,7 +13,7 @@ use crate::create;
 use crate::format;
 use crate::options::RedbOptions;
 use crate::site::Site;
-use crate::storage::ZeroFilled;
+use crate::storage::{Staged, ZeroFilled};
 
 /// What every redb file starts with.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
@@ -22,6 +23,8 @@ const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 pub(crate) struct Opening {
     /// Whether redb reads and checks every page first.
     pub(crate) check: bool,
+    /// Whether what it writes meanwhile waits until the file is accepted.
+    pub(crate) hold: bool,
 }
 
 /// A database that is ours, and what is known of it.
@@ -30,6 +33,15 @@ pub(crate) struct Opened {
     pub(crate) db: Database,
     /// Whether every page was checked.
     pub(crate) checked: bool,
+    /// What was written meanwhile. It waits.
+    staged: Arc<Staged>,
+}
+
+impl Opened {
+    /// The file is what it should be: does what opening it asks for.
+    pub(crate) fn accept(&self, site: &Site) -> Result<(), BackendError> {
+        self.staged.release().map_err(|error| site.io("write to it", error))
+    }
 }
 
 /// Opens the store at the path; makes one first when there is none.
@@ -51,10 +63,12 @@ pub(crate) fn open_for_application(site: &Site, options: &RedbOptions) -> Result
         }
         _ => {}
     }
-    Ok(open_found(find(site)?, site, options)?.db)
+    let opened = open_found(find(site)?, site, options)?;
+    opened.accept(site)?;
+    Ok(opened.db)
 }
 
-/// Opens the store at the path, which must exist.
+/// Opens the store at the path, which must exist. The file is not changed before the caller has accepted it.
 pub(crate) fn open_existing(site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
     let found = find(site)?;
     refuse_foreign(site)?;
@@ -79,13 +93,7 @@ fn prepare(db: &Database, site: &Site) -> Result<(), BackendError> {
 
 /// The redb file at the path, and its length.
 fn find(site: &Site) -> Result<(File, u64), BackendError> {
-    let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
-    if metadata.is_dir() {
-        return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
-    }
-    if !metadata.is_file() {
-        return Err(site.error(BackendErrorKind::Invalid, "is not a regular file"));
-    }
+    let metadata = look_at(site)?;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -95,13 +103,32 @@ fn find(site: &Site) -> Result<(File, u64), BackendError> {
     Ok((file, metadata.len()))
 }
 
+/// The redb file at the path, which cannot be written to.
+pub(crate) fn find_to_read(site: &Site) -> Result<File, BackendError> {
+    look_at(site)?;
+    let mut file = File::open(site.path()).map_err(|error| site.io("open it for reading", error))?;
+    check_magic(&mut file, site)?;
+    Ok(file)
+}
+
+fn look_at(site: &Site) -> Result<fs::Metadata, BackendError> {
+    let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
+    if metadata.is_dir() {
+        return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
+    }
+    if !metadata.is_file() {
+        return Err(site.error(BackendErrorKind::Invalid, "is not a regular file"));
+    }
+    Ok(metadata)
+}
+
 fn open_found(found: (File, u64), site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
     let (file, len) = found;
     // Whoever made the file may not have come to it: from now on things are written that must last.
     create::sync_directory_of(site)?;
     let checked = len <= options.check_on_open_max_bytes;
-    let db = open(file, site, options, Opening { check: checked })?;
-    Ok(Opened { db, checked })
+    let (db, staged) = open(file, site, options, Opening { check: checked, hold: true })?;
+    Ok(Opened { db, checked, staged })
 }
 
 /// Opens a file as a database, whatever is in it.
@@ -110,18 +137,26 @@ pub(crate) fn open(
     site: &Site,
     options: &RedbOptions,
     opening: Opening,
-) -> Result<Database, BackendError> {
+) -> Result<(Database, Arc<Staged>), BackendError> {
     let allocated = allocated_bytes(&file).map_err(|error| site.io("look at it", error))?;
     let backend = FileBackend::new(file).map_err(|error| site.engine("open it", error))?;
-    let storage =
-        ZeroFilled::new(site.path(), backend, allocated, options.preallocate_step, options.wrap.as_ref())
-            .map_err(|error| site.io("look at it", error))?;
+    let storage = ZeroFilled::new(
+        site.path(),
+        backend,
+        allocated,
+        options.preallocate_step,
+        options.wrap.as_ref(),
+        opening.hold,
+    )
+    .map_err(|error| site.io("look at it", error))?;
+    let staged = storage.staged();
     let mut builder = Database::builder();
     builder.set_cache_size(options.cache_bytes);
     builder.set_check_integrity_on_open(opening.check);
-    site.guard("open the database", || {
+    let db = site.guard("open the database", || {
         builder.create_with_backend(storage).map_err(|error| site.engine("open the database", error))
-    })
+    })?;
+    Ok((db, staged))
 }
 
 /// How many bytes of the file have blocks of their own, as far as the system tells.
@@ -195,12 +230,15 @@ fn read_format(db: &impl ReadableDatabase, site: &Site) -> Result<u32, BackendEr
     let txn = db.begin_read().map_err(|error| site.engine("begin to read", error))?;
     match txn.open_table(site.layout().meta()) {
         Ok(meta) => format::read(&meta, site),
-        Err(TableError::TableDoesNotExist(_)) => {
-            let what = "is a redb database without poolqueue tables: another program's";
-            Err(site.error(BackendErrorKind::Invalid, what))
-        }
+        Err(TableError::TableDoesNotExist(_)) => Err(foreign(site)),
         Err(error) => Err(site.engine("open the table of formats", error)),
     }
+}
+
+/// The error that says that a database has no tables of ours.
+pub(crate) fn foreign(site: &Site) -> BackendError {
+    let what = "is a redb database without poolqueue tables: another program's";
+    site.error(BackendErrorKind::Invalid, what)
 }
 
 /// A file without locks: redb then goes without.

@@ -11,6 +11,8 @@
 //! its offset, and in what was there before, known by reading it. A zero block that turns out to be in use
 //! is thus rewritten with what it holds.
 
+mod staged;
+
 use std::fmt;
 use std::io;
 use std::ops::Bound;
@@ -19,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
+
+pub(crate) use staged::Staged;
 
 /// Reads and writes of one file. Not part of the public interface: tests and tools put recorders and fault
 /// injectors here.
@@ -108,7 +112,7 @@ struct Fill {
 #[derive(Debug)]
 pub(crate) struct ZeroFilled {
     file: Arc<FileBackend>,
-    io: Box<dyn Storage>,
+    io: Arc<Staged>,
     step: u64,
     fill: Mutex<Fill>,
 }
@@ -119,13 +123,15 @@ const BLOCK: usize = 4096;
 const CHUNK: usize = 1 << 20;
 
 impl ZeroFilled {
-    /// Around `file`, of whose bytes the first `allocated` are taken to have blocks of their own.
+    /// Around `file`, of whose bytes the first `allocated` are taken to have blocks of their own. Where it is to `hold`,
+    /// nothing is written before [`staged`](Self::staged) is released.
     pub(crate) fn new(
         path: &Path,
         file: FileBackend,
         allocated: u64,
         step: u64,
         wrap: Option<&Wrap>,
+        hold: bool,
     ) -> io::Result<Self> {
         let file = Arc::new(file);
         let plain: Box<dyn Storage> = Box::new(Plain(Arc::clone(&file)));
@@ -135,7 +141,13 @@ impl ZeroFilled {
         };
         let len = io.len()?;
         let fill = Fill { len, frontier: allocated.min(len), zero_from: len };
+        let io = Arc::new(if hold { Staged::holding(io)? } else { Staged::released(io) });
         Ok(ZeroFilled { file, io, step, fill: Mutex::new(fill) })
+    }
+
+    /// What holds the writes back.
+    pub(crate) fn staged(&self) -> Arc<Staged> {
+        Arc::clone(&self.io)
     }
 
     fn fill(&self) -> MutexGuard<'_, Fill> {

@@ -9,7 +9,7 @@ use redb::{CommitError, Database, Durability, WriteTransaction};
 
 use crate::application::{self, Application, Registration};
 use crate::check::Checker;
-use crate::database;
+use crate::database::{self, Opened};
 use crate::format::{self, Layout};
 use crate::memory::Memory;
 use crate::options::RedbOptions;
@@ -55,7 +55,7 @@ impl RedbStore {
         let site = site_of(path.as_ref(), &options)?;
         let mut store = Self::at(Shared::new(site, None), options);
         let opened = database::open_or_create(store.shared.site(), &store.options)?;
-        store.install(Arc::new(opened.db), opened.checked)?;
+        store.take_over(opened)?;
         Ok(store)
     }
 
@@ -68,7 +68,16 @@ impl RedbStore {
         let mut store = Self::at(Shared::new(site, Some(application)), options);
         store.registration = Some(registration);
         application::prepare(&db, &store.shared)?;
-        store.install(db, false)?;
+        let memory = store.load(&db)?;
+        store.install(db, memory, false)?;
+        Ok(store)
+    }
+
+    /// The store in a new file, which has the tables and no jobs.
+    pub(crate) fn of_new(db: Database, shared: Shared, options: RedbOptions) -> Result<Self, BackendError> {
+        let mut store = Self::at(shared, options);
+        let memory = store.load(&db)?;
+        store.install(Arc::new(db), memory, true)?;
         Ok(store)
     }
 
@@ -98,9 +107,21 @@ impl RedbStore {
         &self.shared
     }
 
-    fn install(&mut self, db: Arc<Database>, checked: bool) -> Result<(), BackendError> {
+    /// A file that was opened: it is changed only once its unfinished jobs were read.
+    fn take_over(&mut self, opened: Opened) -> Result<(), BackendError> {
+        let memory = self.load(&opened.db)?;
+        opened.accept(self.shared.site())?;
+        self.install(Arc::new(opened.db), memory, opened.checked)
+    }
+
+    fn load(&self, db: &Database) -> Result<Memory, BackendError> {
+        let site = self.shared.site();
+        site.guard("read the unfinished jobs", || Memory::load(db, site))
+    }
+
+    fn install(&mut self, db: Arc<Database>, memory: Memory, checked: bool) -> Result<(), BackendError> {
         let shared = Arc::clone(&self.shared);
-        self.memory = shared.site().guard("read the unfinished jobs", || Memory::load(&db, shared.site()))?;
+        self.memory = memory;
         let verification = if checked { Verification::Verified } else { Verification::Unverified };
         shared.install(db, &self.memory, verification);
         self.broken = None;
@@ -288,7 +309,7 @@ impl Store for RedbStore {
         self.memory = Memory::default();
         self.broken = Some(BackendError::new(BackendErrorKind::Closed, "the store could not be reopened"));
         let opened = database::open_existing(self.shared.site(), &self.options)?;
-        self.install(Arc::new(opened.db), opened.checked)
+        self.take_over(opened)
     }
 
     fn close(&mut self) -> Result<(), BackendError> {

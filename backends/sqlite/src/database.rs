@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 
 use poolqueue_core::{BackendError, BackendErrorKind};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::busy;
@@ -33,12 +34,22 @@ pub(crate) fn open_or_create(
     }
 }
 
-/// Opens the store at the path, which must exist.
+/// Opens the store at the path, which must exist. Its log stays as it is when the connection is closed before
+/// [`keep_log`] is taken back.
 pub(crate) fn open_existing(
     site: &Site,
     options: &SqliteOptions,
     sql: &Sql,
 ) -> Result<Connection, BackendError> {
+    check_sort(site)?;
+    let mut conn = identified(site, options, sql)?;
+    settings::apply(&conn, Role::Writer, site, options)?;
+    schema::migrate(&mut conn, poolqueue_migrations::SQLITE, sql, site)?;
+    Ok(conn)
+}
+
+/// Refuses what is no file, or an empty one.
+pub(crate) fn check_sort(site: &Site) -> Result<(), BackendError> {
     let metadata = fs::metadata(site.path()).map_err(|error| site.io("look at it", error))?;
     if metadata.is_dir() {
         return Err(site.error(BackendErrorKind::Invalid, "is a directory, not a file"));
@@ -49,15 +60,13 @@ pub(crate) fn open_existing(
     if metadata.len() == 0 {
         return Err(site.corrupted("is empty: an empty file is not a queue, and was not made one"));
     }
-    let mut conn = identified(site, options, sql)?;
-    settings::apply(&conn, Role::Writer, site, options)?;
-    schema::migrate(&mut conn, poolqueue_migrations::SQLITE, sql, site)?;
-    Ok(conn)
+    Ok(())
 }
 
 /// A connection to a file that is ours, or may become ours.
 fn identified(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Connection, BackendError> {
     let conn = connect(site, Role::Writer, options)?;
+    keep_log(&conn, site, true)?;
     let read_only = conn.is_readonly(rusqlite::MAIN_DB).map_err(|error| site.engine("look at it", error))?;
     if read_only {
         let what = "cannot open it for reading and writing: it may only be read";
@@ -96,6 +105,13 @@ fn check_length(conn: &Connection, site: &Site) -> Result<(), BackendError> {
         return Err(site.corrupted(format_args!("is cut short: it has {found} of {expected} bytes")));
     }
     Ok(())
+}
+
+/// Whether closing this connection, the last one, leaves the write-ahead log alone. Otherwise SQLite moves it into the file,
+/// which nobody has asked for while it is not known whether the file is opened at all.
+pub(crate) fn keep_log(conn: &Connection, site: &Site, keep: bool) -> Result<(), BackendError> {
+    let set = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep);
+    set.map(|_| ()).map_err(|error| site.engine("keep its log", error))
 }
 
 /// A connection without settings, but it waits for others.

@@ -104,7 +104,13 @@ impl Peers {
         match entered {
             // What is stored can be read all the same. The handle enters with the first transaction that finds room.
             Err(error) if error.kind() == BackendErrorKind::Full => {}
-            entered => entered?,
+            Err(error) => {
+                // The next handle of a damaged file may not find it to sweep it away.
+                drop(lock);
+                locks.remove(number);
+                return Err(error);
+            }
+            Ok(()) => {}
         }
         let now = Instant::now();
         let mut peers = Peers {

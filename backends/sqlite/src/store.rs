@@ -122,6 +122,7 @@ impl SqliteStore {
         if self.peers.as_ref().is_some_and(Peers::is_alone) {
             database::grow_wal(&conn, site, self.shared.options(), sql)?;
         }
+        database::keep_log(&conn, site, false)?;
         self.shared.install(&conn);
         self.conn = Some(conn);
         Ok(())

@@ -13,7 +13,7 @@ impl World {
         let path = self.directory.path().join("file");
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path).unwrap();
-        ZeroFilled::new(&path, FileBackend::new(file).unwrap(), allocated, step, None).unwrap()
+        ZeroFilled::new(&path, FileBackend::new(file).unwrap(), allocated, step, None, false).unwrap()
     }
 
     fn check(&self, storage: &ZeroFilled) {
@@ -112,7 +112,8 @@ fn a_disk_without_room_for_the_zeroes_is_an_error() {
     let path = directory.path().join("file");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
     let wrap: Wrap = Arc::new(|_: &Path, inner| -> Box<dyn Storage> { Box::new(Full(inner)) });
-    let storage = ZeroFilled::new(&path, FileBackend::new(file).unwrap(), 0, 4096, Some(&wrap)).unwrap();
+    let storage =
+        ZeroFilled::new(&path, FileBackend::new(file).unwrap(), 0, 4096, Some(&wrap), false).unwrap();
     assert_eq!(storage.set_len(1 << 20).unwrap_err().kind(), io::ErrorKind::StorageFull);
 }
 
