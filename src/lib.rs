@@ -5,6 +5,7 @@ mod backends;
 mod error;
 mod events;
 mod queue;
+mod salvage;
 
 pub mod backend;
 
@@ -20,6 +21,8 @@ pub use queue::{
     Answer, Builder, Cancelled, Changed, ClaimedJob, Explanation, Health, History, IntoJob, JobStream, Page,
     PoolQueue, Query, Retention, Select, Stats, StreamBuilder,
 };
+
+pub use salvage::{Lost, LostPart, Salvaged, salvage};
 
 /// The program in the README is compiled, too.
 #[cfg(doctest)]

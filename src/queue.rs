@@ -26,6 +26,8 @@ use tokio::sync::watch;
 use crate::events::{EventSource, EventStream};
 use crate::{BackendErrorKind, Error, Result};
 
+pub(crate) use location::{named, unknown};
+
 pub use builder::Builder;
 pub use bulk::{Cancelled, Changed, Retention};
 pub use enqueue::IntoJob;

@@ -12,11 +12,16 @@ use crate::Result;
 const FEATURES: [(&str, &str); 4] =
     [("redb", "redb"), ("sqlite", "sqlite"), ("postgres", "postgres"), ("postgresql", "postgres")];
 
-pub(super) async fn open(location: &OsStr) -> Result<Arc<dyn Backend>> {
-    let (scheme, rest) = match location.to_str().and_then(split_scheme) {
+/// The kind of store that a text names, and where in it.
+pub(crate) fn named(location: &OsStr) -> (&str, &OsStr) {
+    match location.to_str().and_then(split_scheme) {
         Some((scheme, rest)) => (scheme, OsStr::new(rest)),
         None => ("redb", location),
-    };
+    }
+}
+
+pub(super) async fn open(location: &OsStr) -> Result<Arc<dyn Backend>> {
+    let (scheme, rest) = named(location);
     // Without a store on disk there is nothing to do with what follows.
     let _ = rest;
     match scheme {
@@ -57,7 +62,8 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     is_scheme.then_some((scheme, rest))
 }
 
-fn unknown(scheme: &str) -> crate::Error {
+/// The error of a kind that there is none of, here or at all.
+pub(crate) fn unknown(scheme: &str) -> crate::Error {
     let reason = match FEATURES.iter().find(|(known, _)| *known == scheme) {
         Some((_, "postgres")) => {
             format!("{scheme:?} needs the feature \"postgres\", which this version does not have yet")

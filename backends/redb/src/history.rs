@@ -41,6 +41,25 @@ pub(crate) fn append<'t, C: Chunks>(
     Ok(StoredHistory { tail, ..new })
 }
 
+/// A whole history at once, of which `dropped` entries are gone. `tail` is filled with the bytes that stay in the state.
+pub(crate) fn write<'t, C: Chunks>(
+    dropped: u64,
+    entries: &[HistoryEntry],
+    tail: &'t mut Vec<u8>,
+    chunks: &mut C,
+) -> Result<StoredHistory<'t>, BackendError> {
+    let mut history = StoredHistory { dropped, ..StoredHistory::default() };
+    tail.clear();
+    for entry in entries {
+        codec::encode(&StoredEntry::of(entry), tail).map_err(|flaw| chunks.flaw(flaw))?;
+        history.tail_entries = history.tail_entries.saturating_add(1);
+        if history.tail_entries > TAIL_ENTRIES_MAX || tail.len() > TAIL_BYTES_MAX {
+            spill(&mut history, tail, chunks)?;
+        }
+    }
+    Ok(StoredHistory { tail, ..history })
+}
+
 fn spill<C: Chunks>(
     history: &mut StoredHistory<'_>,
     tail: &mut Vec<u8>,

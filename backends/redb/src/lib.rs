@@ -40,6 +40,7 @@
 //! - `txn` is one transaction on both, or one of the application's on the tables alone; `reader` and `verify` read
 //!   committed data from any thread.
 //! - `application` is what there is to know of a database that is not our own, `turn` waits for its transactions.
+//! - `salvage` reads what is left of a damaged file.
 //! - `database` and `create` open and make files, `backup` copies them; [`storage`] fills them with zeroes ahead of use.
 
 mod application;
@@ -55,6 +56,7 @@ mod index;
 mod memory;
 mod options;
 mod reader;
+mod salvage;
 mod shared;
 mod site;
 #[doc(hidden)]

@@ -10,6 +10,7 @@ mod write;
 mod tests;
 
 use poolqueue_core::lifecycle::{JobState, Transition};
+use poolqueue_core::salvage::Saved;
 use poolqueue_core::{
     BackendError, BackendErrorKind, Body, ClaimFilter, Elsewhere, Job, JobId, LastError, Output, QueueName,
     Timestamp, Txn, UniqueKey,
@@ -323,5 +324,9 @@ impl Txn for RedbTxn<'_> {
 
     fn put_record(&mut self, key: &str, value: Option<(u64, &[u8])>) -> Result<(), BackendError> {
         self.write_record(key, value)
+    }
+
+    fn restore(&mut self, job: &Saved) -> Result<(), BackendError> {
+        self.restore_job(job)
     }
 }

@@ -21,6 +21,8 @@ use crate::sql::Sql;
 /// Attempts to find a temporary name that nobody has left behind.
 const NAMES_MAX: u32 = 1000;
 
+const LOG_STAYED: &str = "cannot create the store: its write-ahead log could not be moved into the file";
+
 /// Makes a new store at the path, unless there is a file by now: then that one is left as it is.
 pub(crate) fn create(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
     make(site, |temporary| build(temporary, options, sql)).map(|_| ())
@@ -97,7 +99,7 @@ fn temporary_file(site: &Site) -> Result<PathBuf, BackendError> {
 }
 
 /// Fills the temporary file and makes it durable.
-fn build(temporary: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
+pub(crate) fn build(temporary: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), BackendError> {
     let engine = |error| temporary.engine("create the store", error);
     let mut conn = database::connect(temporary, Role::Writer, options)?;
     settings::apply(&conn, Role::Writer, temporary, options)?;
@@ -105,11 +107,19 @@ fn build(temporary: &Site, options: &SqliteOptions, sql: &Sql) -> Result<(), Bac
     let busy: i64 =
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(engine)?;
     conn.close().map_err(|(_, error)| engine(error))?;
-    if busy != 0 || temporary.beside("-wal").exists() {
-        let what = "cannot create the store: its write-ahead log could not be moved into the file";
-        return Err(temporary.error(BackendErrorKind::Io, what));
+    if busy != 0 {
+        return Err(temporary.error(BackendErrorKind::Io, LOG_STAYED));
     }
+    has_no_log(temporary)?;
     sync_file(temporary)
+}
+
+/// Refuses a new file that is not all there is of it.
+pub(crate) fn has_no_log(temporary: &Site) -> Result<(), BackendError> {
+    match fs::symlink_metadata(temporary.beside("-wal")) {
+        Ok(_) => Err(temporary.error(BackendErrorKind::Io, LOG_STAYED)),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes a new file durable. No connection is open on it, so a handle of our own takes no lock away.

@@ -12,6 +12,7 @@
 //! - `codec` turns jobs into rows and back; each row carries a checksum.
 //! - `settings` proves what a connection is set to; `database`, `create` and `lock` open and make files.
 //! - `txn` is one transaction; `reader` and `verify` read committed data from any thread.
+//! - `salvage` reads what is left of a damaged file.
 //! - `backup` copies the file while the queue runs; `reseal` accepts rows that were changed by hand.
 #![doc = ""]
 #![doc = include_str!("../docs/schema.md")]
@@ -29,6 +30,7 @@ mod options;
 mod peers;
 mod reader;
 mod reseal;
+mod salvage;
 mod schema;
 mod settings;
 mod shared;

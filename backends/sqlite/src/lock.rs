@@ -83,6 +83,23 @@ impl Locks {
         }
     }
 
+    /// Whether any handle of the store lives.
+    pub(crate) fn any_is_held(&self, site: &Site) -> Result<bool, BackendError> {
+        let base = Path::new(&self.base);
+        let prefix = base.file_name().unwrap_or_default().as_encoded_bytes();
+        let entries =
+            fs::read_dir(directory(base)).map_err(|error| site.io("look for its handles", error))?;
+        for entry in entries {
+            let name = entry.map_err(|error| site.io("look for its handles", error))?.file_name();
+            let number =
+                name.as_encoded_bytes().strip_prefix(prefix).and_then(|rest| str::from_utf8(rest).ok());
+            if number.and_then(|text| text.parse().ok()).is_some_and(|number| !self.is_free(number)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Removes the file of a handle that is gone, unless somebody has it again.
     pub(crate) fn remove(&self, number: i64) {
         let path = self.path(number);

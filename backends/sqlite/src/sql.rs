@@ -155,8 +155,42 @@ statements! {
     walk = "SELECT {columns} FROM {p}jobs ORDER BY sequence";
     walk_keys = "SELECT queue, name, holder, seal FROM {p}unique_keys";
     walk_records = "SELECT name, version, value, seal FROM {p}records";
+    /// A job by its sequence, and its history from the newest entry down: for damaged files.
+    salvage_job = "SELECT {columns} FROM {p}jobs NOT INDEXED WHERE sequence = ?1";
+    salvage_history = "SELECT number, at, event, from_status, to_status, attempt, assignee, message, seal \
+        FROM {p}history WHERE job = ?1 ORDER BY number DESC";
     count_rows = "SELECT (SELECT count(*) FROM {p}bodies), (SELECT count(*) FROM {p}outcomes), \
         (SELECT count(*) FROM {p}history), (SELECT count(*) FROM {p}ready_tags)";
+}
+
+/// Statements that read a damaged file: in both directions, and from one tree of pages each.
+impl Sql {
+    /// Ids and sequences from the index of ids alone.
+    pub(crate) fn salvage_ids(&self, back: bool) -> String {
+        let (p, order) = (&self.prefix, order(back));
+        format!(
+            "SELECT id, sequence FROM {p}jobs INDEXED BY {p}jobs_id WHERE id >= ?1 AND id <= ?2 ORDER BY id {order}"
+        )
+    }
+
+    /// The first column, a sequence, of a table alone.
+    pub(crate) fn salvage_sequences(&self, table: &str, column: &str, back: bool) -> String {
+        let (p, order) = (&self.prefix, order(back));
+        format!(
+            "SELECT {column} FROM {p}{table} NOT INDEXED WHERE {column} >= ?1 AND {column} <= ?2 \
+             ORDER BY {column} {order}"
+        )
+    }
+
+    /// All records.
+    pub(crate) fn salvage_records(&self, back: bool) -> String {
+        let (p, order) = (&self.prefix, order(back));
+        format!("SELECT name, version, value, seal FROM {p}records ORDER BY name {order}")
+    }
+}
+
+fn order(back: bool) -> &'static str {
+    if back { "DESC" } else { "ASC" }
 }
 
 /// `{p}` is the prefix, the other names in braces what all statements must agree on.

@@ -6,6 +6,7 @@ mod write;
 use std::collections::{BTreeMap, HashMap};
 
 use poolqueue_core::lifecycle::{JobState, Transition};
+use poolqueue_core::salvage::Saved;
 use poolqueue_core::{
     BackendError, BackendErrorKind, Body, ClaimFilter, Elsewhere, Job, JobId, Output, Phase, QueueName,
     Status, Timestamp, Txn, UniqueKey,
@@ -132,6 +133,16 @@ impl<'t> SqliteTxn<'t> {
                 .execute(params![status.as_str(), jobs, retries, seal])
                 .map_err(|error| site.engine("write the counts", error))?;
         }
+        Ok(())
+    }
+
+    /// Goes on behind a number that a job was found to have.
+    fn pass_sequence(&mut self, taken: u64) -> Result<(), BackendError> {
+        let next = match self.sequence {
+            Some(next) => next,
+            None => parts::meta(self.conn, self.sql(), self.site(), SEQUENCE)?.unwrap_or(1),
+        };
+        self.sequence = Some(next.max(taken.saturating_add(1)));
         Ok(())
     }
 
@@ -289,6 +300,10 @@ impl Txn for SqliteTxn<'_> {
             None => self.writing(&sql.delete_record)?.execute([key]),
         };
         written.map(|_| ()).map_err(|error| site.engine("write a record", error))
+    }
+
+    fn restore(&mut self, job: &Saved) -> Result<(), BackendError> {
+        self.restore_job(job)
     }
 }
 

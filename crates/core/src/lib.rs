@@ -26,6 +26,7 @@ mod limits;
 pub mod memory;
 mod names;
 mod new_job;
+pub mod salvage;
 mod slots;
 mod status;
 mod store;

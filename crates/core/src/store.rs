@@ -2,9 +2,10 @@ use std::time::Duration;
 
 use crate::backend::{Health, Verified};
 use crate::lifecycle::{JobState, Transition};
+use crate::salvage::Saved;
 use crate::{
-    BackendError, Body, ClaimFilter, Counts, Filter, HistoryEntry, Job, JobId, Lease, Output, Page, Query,
-    QueueName, Timestamp, UniqueKey,
+    BackendError, BackendErrorKind, Body, ClaimFilter, Counts, Filter, HistoryEntry, Job, JobId, Lease,
+    Output, Page, Query, QueueName, Timestamp, UniqueKey,
 };
 
 /// Whether a transaction is kept.
@@ -248,6 +249,17 @@ pub trait Txn {
     /// # Errors
     /// What the store reports.
     fn put_record(&mut self, key: &str, value: Option<(u64, &[u8])>) -> Result<(), BackendError>;
+
+    /// Stores a job that was saved from a damaged store, with all that was found of it. The id, the sequence and the unique
+    /// key are free, and the caller has given the job its unique key; later sequences are greater. A held job is held by
+    /// nobody who lives. The default refuses: such a store cannot be salvaged to.
+    ///
+    /// # Errors
+    /// What the store reports.
+    fn restore(&mut self, job: &Saved) -> Result<(), BackendError> {
+        let what = format!("this store does not take job {}, which was saved from another", job.state.id);
+        Err(BackendError::new(BackendErrorKind::Invalid, what))
+    }
 }
 
 /// Reads committed data from any thread, without waiting for the writer.

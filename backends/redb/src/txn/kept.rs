@@ -112,6 +112,16 @@ impl RedbTxn<'_> {
         Ok(taken)
     }
 
+    /// Goes on behind a number that a job was found to have.
+    pub(super) fn pass_sequence(&mut self, taken: u64) -> Result<(), BackendError> {
+        let Kept::Writer { memory, .. } = &mut self.kept else { return Ok(()) };
+        let next = memory.sequence.next.max(taken.saturating_add(1));
+        let reserved = memory.sequence.reserved.max(next);
+        let more = reserved > memory.sequence.reserved;
+        memory.sequence = Sequence { next, reserved };
+        if more { self.put_meta(SEQUENCE, &StoredSequence { reserved }) } else { Ok(()) }
+    }
+
     /// Goes on behind the numbers that transactions of the application's took.
     pub(super) fn follow_sequence(&mut self) -> Result<(), BackendError> {
         let next = self.unreserved()?;

@@ -1,6 +1,7 @@
 //! What a transaction writes of a job.
 
 use poolqueue_core::lifecycle::{JobState, Transition};
+use poolqueue_core::salvage::Saved;
 use poolqueue_core::{BackendError, BackendErrorKind, Body, ContentType, JobId, Output};
 use redb::ReadableTable;
 
@@ -37,6 +38,43 @@ impl RedbTxn<'_> {
         self.tables.body()?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
         self.kept.admit(Seat::of(state));
         Ok(())
+    }
+
+    /// Stores a job that was saved from another store.
+    pub(super) fn restore_job(&mut self, job: &Saved) -> Result<(), BackendError> {
+        let (state, id, site) = (&job.state, job.state.id, self.site());
+        let engine = |error| site.engine("write a job", error);
+        self.wrote = true;
+        let row = &mut self.scratch.row;
+        seal(Owner::new(Part::Body, id.as_bytes()), &StoredBody::of(&job.body), row)
+            .map_err(|flaw| site.flaw(format_args!("the body of job {id}"), flaw))?;
+        self.tables.body()?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
+        let attempt = state.attempt.0;
+        let outcome = StoredOutcome {
+            attempt,
+            output: job.output.value().map(|(bytes, kind): (_, ContentType)| (bytes, kind.code())),
+            error: job.error.as_ref().map(StoredError::of),
+        };
+        let has_outcome = outcome.output.is_some() || outcome.error.is_some();
+        if has_outcome {
+            seal(Owner::numbered(Part::Outcome, id.as_bytes(), attempt), &outcome, row)
+                .map_err(|flaw| site.flaw(format_args!("the outcome of job {id}"), flaw))?;
+            self.tables.outcome()?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
+        }
+        let mut chunks = JobChunks { id, site, tables: &mut self.tables, row };
+        let tail = &mut self.scratch.tail;
+        let history = history::write(job.cut, &job.history, tail, &mut chunks)?;
+        let (mut row, labels) = (self.rows.buffer(), &mut self.scratch.labels);
+        labels.clear();
+        encode(&StoredLabels::of(&state.labels), labels)
+            .and_then(|()| StoredState::of(state, labels, has_outcome.then_some(attempt), history))
+            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
+            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
+        let is_final = state.status.is_final();
+        self.tables.states(is_final)?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
+        self.rows.keep(id, is_final, row);
+        self.kept.admit(Seat::of(state));
+        self.pass_sequence(state.sequence)
     }
 
     pub(super) fn store_step(

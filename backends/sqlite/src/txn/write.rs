@@ -1,7 +1,8 @@
 //! What a transaction writes of a job.
 
 use poolqueue_core::lifecycle::{JobState, Transition};
-use poolqueue_core::{BackendError, BackendErrorKind, Body, HistoryEntry, Output};
+use poolqueue_core::salvage::Saved;
+use poolqueue_core::{BackendError, BackendErrorKind, Body, HistoryEntry, JobId, Output, Phase};
 use rusqlite::{ffi, params};
 
 use crate::codec::{BodyRow, EntryRow, Extra, Flaw, OutcomeRow, Stored, StoredRow, stored_u64};
@@ -23,22 +24,89 @@ impl SqliteTxn<'_> {
             }
             _ => site.engine("write a job under its sequence", error),
         })?;
-        let part = BodyRow::of(id, body).map_err(flawed)?;
-        let job = stored_u64(state.sequence).map_err(flawed)?;
-        self.writing(&sql.insert_body)?
-            .execute(params![
-                job,
-                body.payload,
-                body.content_type.as_str(),
-                part.metadata,
-                part.timeout,
-                part.seal
-            ])
-            .map_err(|error| site.engine("write a body", error))?;
+        self.insert_body(id, stored_u64(state.sequence).map_err(flawed)?, body)?;
         self.post(None, Some(state))?;
         self.count(state, 1);
         self.known.insert(id, stored);
         Ok(())
+    }
+
+    /// Stores a job that was saved from another store. A held one is held by this handle until it ends, and then by nobody.
+    pub(super) fn restore_job(&mut self, saved: &Saved) -> Result<(), BackendError> {
+        let (state, id, site, sql) = (&saved.state, saved.state.id, self.site(), self.sql());
+        let flawed = |flaw: Flaw| site.flaw(format_args!("job {id}"), flaw);
+        let engine = |error| site.engine("write a job", error);
+        let job = stored_u64(state.sequence).map_err(flawed)?;
+        let outcome =
+            OutcomeRow { attempt: state.attempt.0, output: saved.output.clone(), error: saved.error.clone() };
+        let extra = Extra {
+            owner: (state.phase() == Phase::Held).then(|| self.shared.handle()),
+            outcome: (!outcome.is_empty()).then_some(outcome.attempt),
+            history_first: saved.cut,
+            history_next: saved.cut.saturating_add(saved.history.len() as u64),
+        };
+        StoredRow::of(state, extra)
+            .map_err(flawed)?
+            .insert(&mut self.writing(&sql.insert_job)?)
+            .map_err(engine)?;
+        self.insert_body(id, job, &saved.body)?;
+        if !outcome.is_empty() {
+            self.put_outcome(id, job, &outcome)?;
+        }
+        for (entry, number) in saved.history.iter().zip(saved.cut..) {
+            self.insert_entry(id, job, number, entry)?;
+        }
+        self.post(None, Some(state))?;
+        self.count(state, 1);
+        self.pass_sequence(state.sequence)
+    }
+
+    fn insert_body(&mut self, id: JobId, job: i64, body: &Body) -> Result<(), BackendError> {
+        let (site, sql) = (self.site(), self.sql());
+        let part = BodyRow::of(id, body).map_err(|flaw| site.flaw(format_args!("job {id}"), flaw))?;
+        let values =
+            params![job, body.payload, body.content_type.as_str(), part.metadata, part.timeout, part.seal];
+        let written = self.writing(&sql.insert_body)?.execute(values);
+        written.map(|_| ()).map_err(|error| site.engine("write a body", error))
+    }
+
+    fn put_outcome(&mut self, id: JobId, job: i64, new: &OutcomeRow) -> Result<(), BackendError> {
+        let (site, sql) = (self.site(), self.sql());
+        let (bytes, content_type) = match new.output.value() {
+            Some((bytes, content_type)) => (Some(bytes), Some(content_type.as_str())),
+            None => (None, None),
+        };
+        let message = new.error.as_ref().map(|error| error.message.as_str());
+        let values = params![job, new.attempt, bytes, content_type, message, new.error_kind(), new.seal(id)];
+        let written = self.writing(&sql.put_outcome)?.execute(values);
+        written.map(|_| ()).map_err(|error| site.engine("write an outcome", error))
+    }
+
+    fn insert_entry(
+        &mut self,
+        id: JobId,
+        job: i64,
+        number: u64,
+        entry: &HistoryEntry,
+    ) -> Result<(), BackendError> {
+        let (site, sql) = (self.site(), self.sql());
+        let number =
+            stored_u64(number).map_err(|flaw| site.flaw(format_args!("the history of job {id}"), flaw))?;
+        let row = EntryRow::of(number, entry);
+        let values = params![
+            job,
+            row.number,
+            row.at,
+            row.event,
+            row.from,
+            row.to,
+            row.attempt,
+            row.assignee,
+            row.message,
+            row.seal(id)
+        ];
+        let written = self.writing(&sql.insert_entry)?.execute(values);
+        written.map(|_| ()).map_err(|error| site.engine("write history", error))
     }
 
     pub(super) fn store_step(
@@ -147,21 +215,7 @@ impl SqliteTxn<'_> {
         let next = number.saturating_add(1);
         let job = stored_u64(old.state.sequence).map_err(flawed)?;
         if history_max > 0 {
-            let row = EntryRow::of(stored_u64(number).map_err(flawed)?, entry);
-            let values = params![
-                job,
-                row.number,
-                row.at,
-                row.event,
-                row.from,
-                row.to,
-                row.attempt,
-                row.assignee,
-                row.message,
-                row.seal(id)
-            ];
-            let written = self.writing(&sql.insert_entry)?.execute(values);
-            written.map_err(|error| site.engine("write history", error))?;
+            self.insert_entry(id, job, number, entry)?;
         }
         let most = u64::try_from(history_max).unwrap_or(u64::MAX);
         let first = old.extra.history_first.max(next.saturating_sub(most));
@@ -200,13 +254,7 @@ impl SqliteTxn<'_> {
             }
             return Ok(None);
         }
-        let (bytes, content_type) = match new.output.value() {
-            Some((bytes, content_type)) => (Some(bytes), Some(content_type.as_str())),
-            None => (None, None),
-        };
-        let message = new.error.as_ref().map(|error| error.message.as_str());
-        let values = params![job, new.attempt, bytes, content_type, message, new.error_kind(), new.seal(id)];
-        self.writing(&sql.put_outcome)?.execute(values).map_err(engine)?;
+        self.put_outcome(id, job, &new)?;
         Ok(Some(new.attempt))
     }
 
