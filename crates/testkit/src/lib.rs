@@ -10,6 +10,7 @@
 
 mod around;
 mod conformance;
+pub mod damage;
 mod described;
 mod fixture;
 pub mod histories;
