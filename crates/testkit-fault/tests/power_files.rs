@@ -211,10 +211,10 @@ fn replaced_by_a_late_creator(ops: &[Op]) -> Vec<Op> {
 
 #[test]
 fn redb_files_are_whole_or_not_there_when_the_power_is_lost() {
-    prove::<Redb>(figure("R1_FILES", 200) / 2);
+    prove::<Redb>(figure("R1_FILES_REDB", 100));
 }
 
 #[test]
 fn sqlite_files_are_whole_or_not_there_when_the_power_is_lost() {
-    prove::<Sqlite>(figure("R1_FILES", 200) / 2);
+    prove::<Sqlite>(figure("R1_FILES_SQLITE", 100));
 }
