@@ -156,13 +156,17 @@ impl RedbSnapshot {
 
     fn job_tables(&self) -> Result<JobTables<'_>, BackendError> {
         let (txn, site) = (&self.view.txn, self.site());
-        Ok(JobTables {
-            site,
-            live: table(txn, site.layout().live(), site)?,
-            done: table(txn, site.layout().done(), site)?,
-            body: table(txn, site.layout().body(), site)?,
-            outcome: table(txn, site.layout().outcome(), site)?,
-        })
+        let body = table(txn, site.layout().body(), site)?;
+        let outcome = table(txn, site.layout().outcome(), site)?;
+        Ok(JobTables { body, outcome, ..self.state_tables()? })
+    }
+
+    /// Those of them that say where a job stands.
+    fn state_tables(&self) -> Result<JobTables<'_>, BackendError> {
+        let (txn, site) = (&self.view.txn, self.site());
+        let live = table(txn, site.layout().live(), site)?;
+        let done = table(txn, site.layout().done(), site)?;
+        Ok(JobTables { site, live, done, body: None, outcome: None })
     }
 
     fn row(&self, tables: &JobTables<'_>, id: JobId) -> Result<Option<Row>, BackendError> {
@@ -178,10 +182,14 @@ impl RedbSnapshot {
 
     fn read_history(&self, id: JobId) -> Result<Option<(Vec<HistoryEntry>, u64)>, BackendError> {
         let site = self.site();
-        let chunks = table(&self.view.txn, site.layout().history(), site)?;
         let flawed = |flaw| site.flaw(format_args!("the history of job {id}"), flaw);
-        self.job_tables()?.find(id, |stored, _| {
+        self.state_tables()?.find(id, |stored, _| {
             let history = stored.history;
+            // Most jobs have all of their history in the row of their state.
+            let chunks = match history.first_chunk < history.next_chunk {
+                true => table(&self.view.txn, site.layout().history(), site)?,
+                false => None,
+            };
             let names = &mut self.names.borrow_mut();
             let mut entries = Vec::new();
             let mut skip = history.skipped;
