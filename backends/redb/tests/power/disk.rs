@@ -16,7 +16,7 @@ const FILE: FileId = FileId(0);
 const NAME: &str = "jobs.redb";
 
 /// How far ahead of the pages in use the file is filled: little, so that it happens often.
-const PREALLOCATE: u64 = 256 << 10;
+const PREALLOCATE: u64 = 64 << 10;
 /// More than a file here has.
 const CACHE: usize = 4 << 20;
 
@@ -125,8 +125,8 @@ pub fn file_of(loss: &Loss) -> Image {
     loss.files[Path::new(NAME)].clone()
 }
 
-/// A place where stores are opened. The file that is there is that of a new store; it has the locks and stands for the
-/// others, which are in memory, and is never written to.
+/// A place where stores are opened. The file that is there is one that was not closed, as after a power loss; it has the
+/// locks and stands for the others, which are in memory, and is never written to.
 pub struct Place {
     directory: tempfile::TempDir,
     new: Image,
@@ -139,8 +139,10 @@ impl Place {
         let directory = directory.expect("there is room for a file");
         let path = directory.path().join(NAME);
         let mut store = RedbStore::open(&path, RedbOptions::default()).expect("a new store is made");
+        let unclosed = std::fs::read(&path).expect("its file can be read");
         store.close().expect("it is closed");
-        let new = Image::from(std::fs::read(path).expect("its file can be read"));
+        let new = Image::from(std::fs::read(&path).expect("its file can be read"));
+        std::fs::write(path, unclosed).expect("its file can be written");
         Place { directory, new }
     }
 

@@ -90,7 +90,11 @@ impl Image {
         while !data.is_empty() {
             let within = at % PAGE;
             let (part, rest) = data.split_at(data.len().min(PAGE - within));
-            self.page(at / PAGE)[within..within + part.len()].copy_from_slice(part);
+            match <[u8; PAGE]>::try_from(part) {
+                // What the page held before is of no interest.
+                Ok(whole) => drop(self.pages.insert(at / PAGE, Box::new(whole))),
+                Err(_) => self.page(at / PAGE)[within..within + part.len()].copy_from_slice(part),
+            }
             at += part.len();
             data = rest;
         }

@@ -137,7 +137,7 @@ impl World {
 
     /// A job that takes a lot of room, and is cancelled before it is ever claimed.
     fn large(&mut self) -> Step {
-        let payload = vec![self.random.u8(..); self.random.usize(20_000..60_000)];
+        let payload = vec![self.random.u8(..); self.random.usize(15_000..45_000)];
         let job = NewJob::new(LARGE, payload).id(self.id()).queue("bulk").run_after(Duration::from_hours(1));
         Step::Insert(Box::new(job))
     }
