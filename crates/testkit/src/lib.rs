@@ -20,6 +20,7 @@ pub mod model;
 pub mod power;
 pub mod proof;
 mod run;
+pub mod soak;
 pub mod stress;
 #[doc(hidden)]
 pub mod suite;
