@@ -8,6 +8,8 @@
 //! The records (`Stored…`) mirror the types of `poolqueue-core`, so that those may change without the bytes;
 //! they borrow from the row they were read from. The golden files under `tests/golden` pin the bytes.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod meta;
 mod names;
 mod parts;

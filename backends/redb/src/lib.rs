@@ -70,6 +70,8 @@ mod verify;
 
 pub use ::redb;
 pub use backend::RedbBackend;
+#[doc(hidden)]
+pub use codec::fuzz;
 pub use options::RedbOptions;
 pub use reader::{RedbReader, RedbSnapshot};
 pub use store::RedbStore;

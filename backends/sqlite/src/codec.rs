@@ -4,6 +4,8 @@
 //! version of the format, the table, the job's id where there is one, and every other column. So a row that
 //! was changed by hand, moved to another job or damaged is noticed when it is read.
 
+#[doc(hidden)]
+pub mod fuzz;
 mod names;
 mod parts;
 mod seal;

@@ -42,6 +42,8 @@ mod txn;
 mod verify;
 
 pub use backend::SqliteBackend;
+#[doc(hidden)]
+pub use codec::fuzz;
 pub use options::SqliteOptions;
 pub use reader::{SqliteReader, SqliteSnapshot};
 pub use reseal::Resealed;

@@ -178,7 +178,8 @@ pub trait Txn {
     fn delete(&mut self, state: &JobState) -> Result<(), BackendError>;
 
     /// Up to `limit` queues from which [`Txn::ready`] would return a job for `filter`, in ascending order of name,
-    /// starting after `after` and going round once.
+    /// starting after `after` and going round once. A queue whose due jobs are all for others may be among them where a
+    /// store cannot tell cheaply.
     ///
     /// # Errors
     /// What the store reports.

@@ -13,6 +13,8 @@ mod conformance;
 pub mod damage;
 mod described;
 mod fixture;
+#[cfg(any(feature = "redb", feature = "sqlite"))]
+pub mod fuzz;
 pub mod histories;
 pub mod jumps;
 mod list;

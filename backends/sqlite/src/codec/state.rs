@@ -206,7 +206,7 @@ impl<'a> StoredRow<'a> {
         })
     }
 
-    fn checksum(&self) -> i64 {
+    pub(super) fn checksum(&self) -> i64 {
         let mut seal = Seal::of(Part::State);
         seal.int(self.sequence).bytes(self.id).text(self.queue).text(self.kind).text(&self.tags);
         seal.opt_text(self.unique_key).int(self.priority).opt_int(self.max_attempts).int(self.crash_limit);
