@@ -22,7 +22,7 @@ pub(super) fn check(history: &History) -> Result<(), String> {
             return Err(format!("attempt {attempt} of job {id} is held and nobody was given it"));
         }
     }
-    for job in history.last.iter().flatten().filter(|job| is_left(job)) {
+    if let Some(job) = history.last.iter().flatten().find(|job| is_left(job)) {
         return Err(format!("nobody is given job {}, which is {}", job.id, job.status));
     }
     counts(history)
