@@ -169,8 +169,15 @@ impl PoolQueue {
 
     /// Reads everything, recomputes every index and counter from the records, and returns how many jobs were read.
     ///
+    /// Compared are: each record with its checksum; each job with its payload, outcome and history, of which none may be
+    /// missing or left over; unique keys with the jobs that hold them; the counters of [`stats`](Self::stats); and the lists of
+    /// jobs that are due, will be due, wait under a deadline and are held, also where the store keeps them in memory.
+    ///
+    /// Reads one snapshot on a thread of its own while others go on, and takes as long as reading the whole store does.
+    /// Changes nothing. Dropped, it still reads to the end.
+    ///
     /// # Errors
-    /// [`BackendErrorKind::Corrupted`] naming the first difference.
+    /// [`BackendErrorKind::Corrupted`] naming the first difference; `Closed` or `Io` when the store cannot be read.
     pub async fn verify(&self) -> Result<u64> {
         Ok(self.inner.backend.verify().await?.jobs)
     }

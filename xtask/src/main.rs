@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask help` lists them.
 
 mod manifest;
+mod prove;
 mod tidy;
 mod tree;
 
@@ -14,6 +15,17 @@ Usage: cargo xtask <chore>
   help      prints this
   features  prints the features of the package poolqueue, one a line, `default` left out
   tidy      checks the rules a machine can keep; exits with 1 when one is broken
+  prove     tries to break the promises at the figures for a release, which takes hours, and prints the scoreboard
+
+            prove [quick] [ROW...] [--percent N] [--seed N]
+              quick        the figures for every change
+              ROW          only these: R1, or one figure of it, R1_REDB
+              --percent N  so much of each figure
+              --seed N     draws the same cases again; without it each run draws new ones, so that runs add up
+            prove planted [NUMBER...]
+              plants each of the twelve faults in a copy of the tree; exits with 1 when a test does not notice
+            prove mutants K/N [PACKAGE]
+              tries part K (from 0) of N of all small changes that cargo-mutants makes to core and the stores
 ";
 
 /// Why a chore did not succeed. Its text is for the person who ran it.
@@ -50,6 +62,10 @@ fn run(arguments: &[&str]) -> Result<String, Failed> {
         [] | ["help" | "--help" | "-h"] => Ok(HELP.to_owned()),
         ["features"] => features(),
         ["tidy"] => tidy::run(&tree::root()),
+        ["prove", "planted", numbers @ ..] => prove::planted(&planted(numbers)?),
+        ["prove", "mutants", shard] => prove::mutants(shard, None),
+        ["prove", "mutants", shard, package] => prove::mutants(shard, Some(package)),
+        ["prove", arguments @ ..] => prove::run(&chosen(arguments)?),
         [chore @ ("help" | "features" | "tidy"), extra, ..] => {
             Err(Failed::Usage(format!("{chore} takes no argument, {extra:?} was given")))
         }
@@ -57,6 +73,36 @@ fn run(arguments: &[&str]) -> Result<String, Failed> {
             Err(Failed::Usage(format!("there is no chore named {unknown:?}; `cargo xtask help` lists them")))
         }
     }
+}
+
+fn planted(numbers: &[&str]) -> Result<Vec<usize>, Failed> {
+    numbers.iter().map(|text| number("planted", text).map(|number| number as usize)).collect()
+}
+
+/// What `prove` is asked to run.
+fn chosen(arguments: &[&str]) -> Result<prove::Chosen, Failed> {
+    let mut chosen = prove::Chosen { quick: false, only: Vec::new(), percent: 100, seed: None };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut value = || {
+            let missing = || Failed::Usage(format!("{argument} needs a number"));
+            rest.next().ok_or_else(missing).and_then(|text| number(argument, text))
+        };
+        match *argument {
+            "quick" => chosen.quick = true,
+            "--percent" => chosen.percent = value()?,
+            "--seed" => chosen.seed = Some(value()?),
+            option if option.starts_with('-') => {
+                return Err(Failed::Usage(format!("prove has no option {option}")));
+            }
+            row => chosen.only.push(row.to_owned()),
+        }
+    }
+    Ok(chosen)
+}
+
+fn number(of: &str, text: &str) -> Result<u64, Failed> {
+    text.parse().map_err(|_| Failed::Usage(format!("{of}: {text:?} is not a number")))
 }
 
 /// The features of the root package, one a line.
@@ -74,10 +120,19 @@ mod tests {
     #[test]
     fn help_names_every_chore_and_unknown_ones_are_refused_by_name() {
         let Ok(help) = run(&[]) else { panic!("help fails") };
-        for chore in ["help", "features", "tidy"] {
+        for chore in ["help", "features", "tidy", "prove"] {
             assert!(help.contains(&format!("  {chore} ")), "{chore}");
         }
-        for (arguments, named) in [(&["prvoe"][..], "\"prvoe\""), (&["tidy", "--fast"], "\"--fast\"")] {
+        let mistakes = [
+            (&["prvoe"][..], "\"prvoe\""),
+            (&["tidy", "--fast"], "\"--fast\""),
+            (&["prove", "R99"], "R99"),
+            (&["prove", "--percent"], "--percent needs"),
+            (&["prove", "--seed", "x"], "\"x\""),
+            (&["prove", "--fast"], "--fast"),
+            (&["prove", "planted", "13"], "13"),
+        ];
+        for (arguments, named) in mistakes {
             let Err(Failed::Usage(message)) = run(arguments) else { panic!("{arguments:?} is accepted") };
             assert!(message.contains(named), "{message}");
         }

@@ -1,0 +1,139 @@
+//! The rows of the scoreboard: which test proves what, and how much it tries.
+
+/// One test and its figures.
+#[derive(Debug)]
+pub struct Row {
+    /// The row of the scoreboard.
+    pub row: &'static str,
+    /// The test reads `POOLQUEUE_PROVE_<figure>`.
+    pub figure: &'static str,
+    /// How much is tried before a release, in the test's own unit.
+    pub release: u64,
+    /// How much is tried for every change.
+    pub quick: u64,
+    /// Where the test is.
+    pub place: Place,
+    /// The test's name there.
+    pub test: &'static str,
+}
+
+/// A package and a test target in it; without one, the tests beside the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub package: &'static str,
+    pub target: Option<&'static str>,
+    /// Whether it is built so that shuttle tries the interleavings.
+    pub shuttle: bool,
+}
+
+impl Place {
+    /// What follows `cargo test`.
+    pub fn arguments(&self) -> Vec<&'static str> {
+        let mut arguments = vec!["--package", self.package];
+        if !self.shuttle {
+            arguments.push("--all-features");
+        }
+        match self.target {
+            Some(target) => arguments.extend(["--test", target]),
+            None => arguments.push("--lib"),
+        }
+        arguments
+    }
+}
+
+const fn place(package: &'static str, target: &'static str) -> Place {
+    Place { package, target: Some(target), shuttle: false }
+}
+
+const REDB_POWER: Place = place("poolqueue-redb", "power_loss");
+const FILES_POWER: Place = place("poolqueue-testkit-fault", "power_files");
+const SQLITE_POWER: Place = place("poolqueue-testkit-fault", "power_sqlite");
+const FAULTS: Place = place("poolqueue-testkit-fault", "faults");
+const MODELS: Place = Place { package: "poolqueue-core", target: Some("shuttle"), shuttle: true };
+const FUZZ: Place = place("poolqueue-testkit", "fuzz");
+const HISTORIES: Place = place("poolqueue-testkit", "histories");
+const JUMPS: Place = place("poolqueue-testkit", "jumps");
+const KILL: Place = place("poolqueue-testkit", "kill");
+const KILL_SEVERAL: Place = place("poolqueue-testkit", "kill_several");
+const MODEL: Place = place("poolqueue-testkit", "model");
+const POISON: Place = place("poolqueue-testkit", "poison");
+const SOAK: Place = place("poolqueue-testkit", "soak");
+const WAKEUPS: Place = place("poolqueue-testkit", "wakeups");
+const ZOMBIES: Place = place("poolqueue-testkit", "zombies");
+const REDB_DAMAGE: Place = place("poolqueue-redb", "damage_many");
+const SQLITE_DAMAGE: Place = place("poolqueue-sqlite", "damage_many");
+const REDB_FORMATS: Place = place("poolqueue-redb", "formats");
+const SQLITE_SCHEMA: Place = Place { package: "poolqueue-sqlite", target: None, shuttle: false };
+
+type Figures = (&'static str, u64, u64);
+
+const fn row(row: &'static str, (figure, release, quick): Figures, place: Place, test: &'static str) -> Row {
+    Row { row, figure, release, quick, place, test }
+}
+
+/// All rows, in their order.
+#[rustfmt::skip]
+pub const ROWS: &[Row] = &[
+    row("R1", ("R1_REDB", 1_000_000, 50_000), REDB_POWER, "nothing_acknowledged_is_lost_with_the_power"),
+    row("R1", ("R1_SQLITE", 1_000_000, 50_000), SQLITE_POWER, "nothing_acknowledged_is_lost_with_the_power"),
+    row("R1", ("R1_FILES_REDB", 20_000, 1_000), FILES_POWER, "redb_files_are_whole_or_not_there_when_the_power_is_lost"),
+    row("R1", ("R1_FILES_SQLITE", 20_000, 1_000), FILES_POWER, "sqlite_files_are_whole_or_not_there_when_the_power_is_lost"),
+    row("R1", ("R1_MODEL", 1_000_000, 20_000), MODELS, "answers::nobody_is_answered_before_the_commit_in_any_interleaving"),
+    row("R2", ("R2_REDB", 500_000, 20_000), REDB_POWER, "nothing_is_lost_when_the_power_goes_again_during_recovery"),
+    row("R2", ("R2_SQLITE", 500_000, 20_000), SQLITE_POWER, "nothing_is_lost_when_the_power_goes_again_while_the_store_is_opened"),
+    row("R3", ("R3_REDB", 1_000, 50), KILL, "no_acknowledged_job_is_lost_by_kill_9"),
+    row("R3", ("R3_SQLITE", 1_000, 50), KILL_SEVERAL, "no_acknowledged_job_is_lost_or_done_twice_when_processes_on_one_file_are_killed"),
+    row("R4", ("R4_REDB", 1_000, 100), FAULTS, "redb_loses_nothing_whatever_operation_fails"),
+    row("R4", ("R4_SQLITE", 1_000, 100), FAULTS, "sqlite_loses_nothing_whatever_operation_fails"),
+    row("R5", ("R5_REDB", 10_000, 1_000), REDB_DAMAGE, "a_damaged_file_is_read_rightly_or_refused_and_what_is_left_of_it_can_be_salvaged"),
+    row("R5", ("R5_SQLITE", 10_000, 1_000), SQLITE_DAMAGE, "a_damaged_file_is_read_rightly_or_told_as_damaged_and_what_is_left_of_it_can_be_salvaged"),
+    row("R6", ("R6_REDB", 5_000_000, 100_000), MODEL, "random_batches_do_the_same_in_redb_as_in_memory"),
+    row("R6", ("R6_SQLITE", 5_000_000, 100_000), MODEL, "random_batches_do_the_same_in_sqlite_as_in_memory"),
+    row("R7", ("R7_MEMORY", 2_500, 75), HISTORIES, "every_history_can_be_explained_memory"),
+    row("R7", ("R7_REDB", 2_500, 75), HISTORIES, "every_history_can_be_explained_redb"),
+    row("R7", ("R7_SQLITE", 2_500, 75), HISTORIES, "every_history_can_be_explained_sqlite"),
+    row("R7", ("R7_SQLITE_TWO", 2_500, 75), HISTORIES, "every_history_of_two_handles_on_one_file_can_be_explained_sqlite"),
+    row("R8", ("R8_MEMORY", 10_000, 300), ZOMBIES, "zombies_are_refused_and_change_nothing_memory"),
+    row("R8", ("R8_REDB", 10_000, 300), ZOMBIES, "zombies_are_refused_and_change_nothing_redb"),
+    row("R8", ("R8_SQLITE", 10_000, 300), ZOMBIES, "zombies_are_refused_and_change_nothing_sqlite"),
+    row("R9", ("R9_MEMORY", 1_000, 1_000), JUMPS, "jumps_of_the_clock_do_no_harm_memory"),
+    row("R9", ("R9_REDB", 1_000, 1_000), JUMPS, "jumps_of_the_clock_do_no_harm_redb"),
+    row("R9", ("R9_SQLITE", 1_000, 1_000), JUMPS, "jumps_of_the_clock_do_no_harm_sqlite"),
+    row("R10", ("R10_REDB", 1_000, 1), POISON, "poison_ends_alone_and_the_others_are_done_redb"),
+    row("R10", ("R10_SQLITE", 1_000, 1), POISON, "poison_ends_alone_and_the_others_are_done_sqlite"),
+    row("R11", ("R11_MEMORY", 100_000, 5_000), WAKEUPS, "no_wake_up_is_lost_memory"),
+    row("R11", ("R11_REDB", 100_000, 5_000), WAKEUPS, "no_wake_up_is_lost_redb"),
+    row("R11", ("R11_SQLITE", 100_000, 5_000), WAKEUPS, "no_wake_up_is_lost_sqlite"),
+    row("R11", ("R11_MODEL", 1_000_000, 50_000), MODELS, "wakeups::whoever_waits_is_woken_in_every_interleaving"),
+    row("R12", ("R12_CORPUS", 1_000_000, 20_000), FUZZ, "no_input_of_a_fuzz_target_is_taken_badly"),
+    row("R14", ("R14_REDB", 50_000_000, 1_000_000), SOAK, "a_queue_on_redb_is_steady"),
+    row("R14", ("R14_SQLITE", 50_000_000, 1_000_000), SOAK, "a_queue_on_sqlite_is_steady"),
+    row("R15", ("R15_REDB", 100_000, 5_000), REDB_FORMATS, "a_power_loss_within_a_step_leaves_the_old_format_or_the_new"),
+    row("R15", ("R15_SQLITE", 10_000, 500), SQLITE_SCHEMA, "schema::tests::crash::a_crash_within_a_step_leaves_the_version_before_it_or_the_next"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree;
+
+    /// A row whose test has gone would try nothing.
+    #[test]
+    fn each_row_names_a_test_and_a_figure_that_are_there() {
+        let files = tree::files(&tree::root()).unwrap();
+        for row in ROWS {
+            let function = row.test.rsplit("::").next().unwrap();
+            let has = |text: &str| {
+                files.iter().any(|file| !file.path.starts_with("xtask/") && file.text.contains(text))
+            };
+            assert!(
+                has(&format!("fn {function}(")),
+                "{} names a test that is not there: {}",
+                row.figure,
+                row.test
+            );
+            assert!(has(&format!("\"{}\"", row.figure)), "no test asks for the figure {}", row.figure);
+            assert!(row.quick > 0 && row.release >= row.quick, "{}", row.figure);
+        }
+    }
+}
