@@ -43,6 +43,10 @@
 //! - `salvage` reads what is left of a damaged file.
 //! - `database` and `create` open and make files, `backup` copies them; [`storage`] fills them with zeroes ahead of use.
 
+// Tests here and those beside share files that call the crate by its name.
+#[cfg(test)]
+extern crate self as poolqueue_redb;
+
 mod application;
 mod backend;
 mod backup;

@@ -1,6 +1,8 @@
 //! What happens between a commit of the application's and the moment the writer hears of it: here nobody is the writer
 //! unless the test is.
 
+mod power;
+
 use std::time::Instant;
 
 use poolqueue_core::lifecycle::{Event, JobState, Transition, decide};
