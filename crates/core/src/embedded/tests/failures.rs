@@ -45,6 +45,19 @@ async fn reopening_a_handle_that_works_does_nothing() {
     assert_eq!(ids(&soon(claimed).await.unwrap().concat()), [id(1)]);
 }
 
+/// redb reads no more of a file that it could not read once; as long as nothing had been written since, `reopen()` took the
+/// handle for one that works.
+#[tokio::test]
+async fn a_store_that_refuses_before_anything_was_written_is_reopened() {
+    let rig = Rig::new();
+    rig.commit(add_plain([1])).await;
+    rig.faults.refuse();
+    soon(rig.backend.reopen()).await.unwrap();
+    assert_eq!(rig.backend.health().closed, None);
+    rig.commit(add_plain([2])).await;
+    assert_eq!(rig.backend.verify().await.unwrap().jobs, 2);
+}
+
 #[tokio::test]
 async fn commit_that_fails_while_reopening_leaves_the_handle_ended() {
     let rig = Rig::new();

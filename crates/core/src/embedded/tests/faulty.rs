@@ -56,6 +56,8 @@ struct Plan {
     commit: Option<Fault>,
     /// Touching these jobs fails.
     broken: HashMap<JobId, BackendError>,
+    /// Whether no transaction begins until the store is reopened.
+    refuses: bool,
     /// Whether the next transaction panics outside of all guards.
     panics: bool,
     /// Whether the next insert panics, in the middle of its transaction.
@@ -97,6 +99,11 @@ impl Faults {
     /// Whether there is something to tell that no transaction has taken note of.
     pub(super) fn has_to_tell(&self) -> bool {
         self.lock().elsewhere.as_ref().is_some_and(|elsewhere| *elsewhere != Elsewhere::default())
+    }
+
+    /// No transaction begins from now on until the store is reopened: a reader could not read the file.
+    pub(super) fn refuse(&self) {
+        self.lock().refuses = true;
     }
 
     /// It can be loaded and stored again.
@@ -153,6 +160,9 @@ impl Store for FaultyStore {
     ) -> Result<(), BackendError> {
         let faults = &self.faults;
         assert!(!std::mem::take(&mut faults.lock().panics), "told to");
+        if faults.lock().refuses {
+            return Err(BackendError::new(BackendErrorKind::Io, "wants no more of the file"));
+        }
         let told = faults.lock().elsewhere.clone();
         let mut fault = None;
         self.inner.transact(&mut |txn| {
@@ -189,6 +199,7 @@ impl Store for FaultyStore {
     }
 
     fn reopen(&mut self) -> Result<(), BackendError> {
+        self.faults.lock().refuses = false;
         self.inner.reopen()
     }
 
