@@ -38,6 +38,11 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
+    /// Has the system write all that it shows of the file, also what it takes for written after a sync that failed.
+    pub(crate) fn write_again(&self, site: &Site) -> Result<(), BackendError> {
+        self.staged.write_again().map_err(|error| site.io("write all of it once more", error))
+    }
+
     /// The file is what it should be: does what opening it asks for.
     pub(crate) fn accept(&self, site: &Site) -> Result<(), BackendError> {
         self.staged.release().map_err(|error| site.io("write to it", error))

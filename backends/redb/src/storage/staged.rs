@@ -8,7 +8,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Storage;
+use super::{CHUNK, Storage};
 
 #[derive(Debug)]
 enum Step {
@@ -54,6 +54,24 @@ impl Staged {
         }
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         (!self.released.load(Ordering::Acquire)).then_some(log)
+    }
+
+    /// Writes all of the file once more, as it reads, what is kept left out, and syncs it.
+    ///
+    /// After a sync that failed the system shows what was written, takes it for written, and never writes it again: redb would
+    /// build on pages that are gone when the power is lost.
+    pub(crate) fn write_again(&self) -> io::Result<()> {
+        let len = self.io.len()?;
+        let mut buffer = vec![0; CHUNK];
+        let mut at = 0;
+        while at < len {
+            let size = distance(at, len).min(CHUNK);
+            let (chunk, _) = buffer.split_at_mut(size);
+            self.io.read(at, chunk)?;
+            self.io.write(at, chunk)?;
+            at += size as u64;
+        }
+        self.io.sync_data()
     }
 
     /// Does what was kept, in its order. From then on nothing is kept.

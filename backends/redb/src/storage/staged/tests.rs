@@ -118,3 +118,16 @@ fn random_steps_are_read_as_a_file_would_have_them() {
         assert_eq!(file.bytes(), plain.bytes(), "seed {seed}");
     }
 }
+
+#[test]
+fn writing_all_again_writes_the_file_as_it_is_syncs_it_and_leaves_what_is_kept() {
+    let bytes: Vec<u8> = (0..CHUNK + 5_000).map(|at| (at % 251) as u8).collect();
+    let file = Memory::of(&bytes);
+    let staged = Arc::new(Staged::holding(Box::new(file.clone())).unwrap());
+    staged.write(0, b"kept").unwrap();
+    staged.write_again().unwrap();
+    assert_eq!(file.calls(), [format!("write 0 {CHUNK}"), format!("write {CHUNK} 5000"), "sync".to_owned()]);
+    assert!(file.bytes() == bytes);
+    staged.release().unwrap();
+    assert_eq!(file.bytes()[..4], *b"kept");
+}
