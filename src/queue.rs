@@ -3,6 +3,8 @@ mod bulk;
 mod enqueue;
 mod location;
 mod mailbox;
+#[cfg(all(test, shuttle))]
+mod model;
 mod outcome;
 mod pump;
 mod read;

@@ -1,10 +1,15 @@
 //! Where a stream's jobs wait to be read.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 
 use poolqueue_core::{BackendError, Job, Slots};
+// The models must see who waits for it: it is held while the slots are asked.
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{Mutex, MutexGuard};
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{Mutex, MutexGuard};
 
 /// What was claimed for a stream and not read yet.
 ///

@@ -159,7 +159,7 @@ pub(super) struct StreamCore {
 }
 
 impl StreamCore {
-    fn new(
+    pub(super) fn new(
         assignee: AssigneeId,
         filter: ClaimFilter,
         capacity: usize,

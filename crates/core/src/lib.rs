@@ -52,5 +52,5 @@ pub use status::{EventKind, Phase, Status, StatusSet};
 pub use store::{Attention, Elsewhere, Reader, Snapshot, Store, Txn, Verdict};
 #[cfg(shuttle)]
 #[doc(hidden)]
-pub use sync::{Planted, plant};
+pub use sync::{Planted, plant, planted};
 pub use time::Timestamp;

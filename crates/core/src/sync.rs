@@ -9,7 +9,7 @@ mod model;
 pub(crate) use model::*;
 
 #[cfg(shuttle)]
-pub use model::{Planted, plant};
+pub use model::{Planted, plant, planted};
 
 #[cfg(not(shuttle))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};

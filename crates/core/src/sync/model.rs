@@ -26,6 +26,8 @@ pub enum Planted {
     SilentCapacity,
     /// A writer that ends leaves what waits for it unanswered.
     SilentEnd,
+    /// A stream that ends looks for what it holds only once.
+    OneLook,
 }
 
 thread_local! {
@@ -39,7 +41,8 @@ pub fn plant(fault: Option<Planted>) {
     PLANTED.set(fault);
 }
 
-pub(crate) fn planted(fault: Planted) -> bool {
+/// Whether this fault is planted.
+pub fn planted(fault: Planted) -> bool {
     PLANTED.get() == Some(fault)
 }
 
