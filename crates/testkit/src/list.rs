@@ -94,6 +94,7 @@ macro_rules! __for_each_behaviour {
                 waiting_call_of_several_claims_is_answered_when_one_of_them_got_a_job
                 withdrawn_claim_takes_nothing
                 claim_dropped_before_it_was_read_hands_its_jobs_back
+                claim_dropped_late_does_not_hand_back_a_later_job_of_the_same_id
                 claim_dropped_before_it_was_read_does_not_forget_crashes
                 raised_capacity_wakes_a_waiting_claim
                 claims_that_share_slots_do_not_overfill_them

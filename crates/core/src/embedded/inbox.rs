@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::backend::Observer;
+use crate::lifecycle::JobState;
 use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
 #[cfg(shuttle)]
 use crate::sync::{Planted, planted};
@@ -21,7 +22,7 @@ pub(super) enum Command {
     /// Claim jobs, now or when there are some.
     Claim { claims: Vec<Claim>, answer: Answer<Delivery> },
     /// Hand back jobs whose claimer has gone.
-    Return { leases: Vec<Lease> },
+    Return { jobs: Vec<Returned> },
     /// Start again after an error.
     Reopen { answer: Answer<()> },
     /// Finish, and end the thread.
@@ -30,9 +31,9 @@ pub(super) enum Command {
 
 impl Command {
     /// The jobs it hands back.
-    pub(super) fn returned(&self) -> &[Lease] {
+    pub(super) fn returned(&self) -> &[Returned] {
         match self {
-            Command::Return { leases } => leases,
+            Command::Return { jobs } => jobs,
             _ => &[],
         }
     }
@@ -43,6 +44,32 @@ impl Command {
             Command::Commit { batch, .. } => batch.bytes(),
             _ => 0,
         }
+    }
+}
+
+/// A held job that is handed back.
+#[derive(Clone, Copy)]
+pub(super) struct Returned {
+    pub(super) lease: Lease,
+    /// The job's place in the order of enqueues, where it is known. The job may be over and deleted by now, and another,
+    /// of the same id and attempt, be in somebody's hands.
+    sequence: Option<u64>,
+}
+
+impl Returned {
+    fn of(job: &Job) -> Self {
+        Returned { lease: job.lease(), sequence: Some(job.sequence) }
+    }
+
+    /// Whether this is the job it is about.
+    pub(super) fn is_of(&self, job: &JobState) -> bool {
+        job.attempt == self.lease.attempt && self.sequence.is_none_or(|sequence| sequence == job.sequence)
+    }
+}
+
+impl From<Lease> for Returned {
+    fn from(lease: Lease) -> Self {
+        Returned { lease, sequence: None }
     }
 }
 
@@ -68,9 +95,9 @@ impl Drop for Delivery {
         if planted(Planted::LostDelivery) {
             return;
         }
-        let leases: Vec<Lease> = self.jobs.iter().flatten().map(Job::lease).collect();
-        if let Some(inbox) = self.inbox.upgrade().filter(|_| !leases.is_empty()) {
-            inbox.send_now(Command::Return { leases });
+        let jobs: Vec<Returned> = self.jobs.iter().flatten().map(Returned::of).collect();
+        if let Some(inbox) = self.inbox.upgrade().filter(|_| !jobs.is_empty()) {
+            inbox.send_now(Command::Return { jobs });
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{Planted, sync::planted};
 use super::WriterOptions;
 use super::apply::{Done, Failed, apply, apply_own, run_timers};
 use super::elsewhere::{Holders, Learnt, Pending, learn, readable};
-use super::inbox::{Command, Delivery, Inbox, Sleep, Taken};
+use super::inbox::{Command, Delivery, Inbox, Returned, Sleep, Taken};
 use super::standing::{Serving, Standing, give_back, serve};
 
 /// How often standing claims are looked at although nothing happened: a backstop, not the way they are served.
@@ -41,7 +41,7 @@ pub(super) struct Writer<S: Store> {
     holders: Holders,
     pending: Arc<Pending>,
     /// Jobs whose claimer has gone and that a full disk kept from being handed back.
-    returned: Vec<Lease>,
+    returned: Vec<Returned>,
     /// The last stamp given, and when that was on the monotonic clock.
     stamp: Timestamp,
     stamped: Duration,
@@ -64,7 +64,7 @@ pub(super) struct Group {
     /// Batches not applied yet.
     batches: VecDeque<(Batch, BatchAnswer)>,
     /// Jobs whose claimer has gone.
-    returned: Vec<Lease>,
+    returned: Vec<Returned>,
     /// Who asked for the batches applied so far, and for the one at which the group failed.
     answers: Vec<BatchAnswer>,
     receipts: Vec<Result<Receipt, BackendError>>,
@@ -221,7 +221,7 @@ impl<S: Store> Writer<S> {
                     claims.iter().for_each(|claim| claim.slots.set_claimer(Weak::clone(&wake)));
                     self.standing.push(Standing::new(claims, answer));
                 }
-                Command::Return { leases } => group.returned.extend(leases),
+                Command::Return { jobs } => group.returned.extend(jobs),
                 Command::Reopen { answer } => reopen = Some(answer),
                 Command::Close { answer } => close = Some(answer),
             }
@@ -263,9 +263,9 @@ impl<S: Store> Writer<S> {
             if timers {
                 run_timers(txn, now, history_max, &mut group.done)?;
             }
-            for lease in &group.returned {
-                let job = readable(txn.load(lease.id))?.flatten();
-                if let Some(job) = job.filter(|job| job.attempt == lease.attempt) {
+            for returned in &group.returned {
+                let job = readable(txn.load(returned.lease.id))?.flatten();
+                if let Some(job) = job.filter(|job| returned.is_of(job)) {
                     apply_own(txn, &job, &Event::Undelivered, now, history_max, &mut group.done)?;
                 }
             }
@@ -381,8 +381,8 @@ impl<S: Store> Writer<S> {
     }
 
     /// Forgets who held jobs that could not be handed back, so that a reopened store does it.
-    fn abandon(&mut self, leases: &[Lease]) {
-        for lease in leases {
+    fn abandon(&mut self, returned: &[Returned]) {
+        for Returned { lease, .. } in returned {
             if self.holders.get(&lease.id).is_some_and(|(held, _)| held == lease)
                 && let Some((lease, slots)) = self.holders.remove(&lease.id)
             {
@@ -450,7 +450,7 @@ impl<S: Store> Writer<S> {
             }
         }
         let unheld = |lease: &Lease| self.holders.get(&lease.id).is_none_or(|(known, _)| known != lease);
-        let returned: Vec<Lease> = held.iter().copied().filter(unheld).collect();
+        let returned = held.iter().copied().filter(unheld).map(Returned::from).collect();
         self.tell_cancelled()?;
         self.poisoned = false;
         self.inbox.set_poison(None);
@@ -481,7 +481,7 @@ impl<S: Store> Writer<S> {
             let _ = one.answer.send(Err(BackendError::closed()));
         }
         // Handed back by claimers who went while the last groups were written, so behind the close.
-        let returned: Vec<Lease> = left.iter().flat_map(Command::returned).copied().collect();
+        let returned: Vec<Returned> = left.iter().flat_map(Command::returned).copied().collect();
         let anyone = !returned.is_empty() || !self.returned.is_empty();
         if anyone && !self.poisoned {
             self.write(Group { returned, ..Group::default() }, false);

@@ -257,6 +257,26 @@ pub async fn claim_dropped_before_it_was_read_hands_its_jobs_back<F: Fixture>() 
     scene.verify().await.unwrap();
 }
 
+/// A claim was dropped long after it had taken a job: in between the job was over and deleted, and another one of the same
+/// id was with somebody else, at the same attempt. That one was taken away from its holder.
+pub async fn claim_dropped_late_does_not_hand_back_a_later_job_of_the_same_id<F: Fixture>() {
+    let scene = Scene::<F>::new().await;
+    let slots = Slots::new(1);
+    let mut claim = scene.backend.claim(vec![waiting("w", &slots)]);
+    assert!(begin(&mut claim).await.is_none());
+    scene.commit(inserts(1)).await;
+    assert_eq!(slots.held_count(), 1);
+    scene.complete(nth_id(0), ()).await.unwrap();
+    scene.delete(nth_id(0)).await.unwrap();
+    scene.commit(inserts(1)).await;
+    let held = scene.claim(1).await;
+    assert_eq!((ids(&held), held[0].attempt.0), (vec![nth_id(0)], 1));
+    drop(claim);
+    scene.settle().await;
+    assert_eq!(scene.status(nth_id(0)).await, Status::Running);
+    scene.complete(held[0].lease(), ()).await.unwrap();
+}
+
 /// Nobody has worked on a job that was handed back unread: what it did to its workers before is not forgotten.
 pub async fn claim_dropped_before_it_was_read_does_not_forget_crashes<F: Fixture>() {
     let scene = Scene::<F>::new().await;
