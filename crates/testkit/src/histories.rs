@@ -182,3 +182,6 @@ async fn open<F: Fixture>(fixture: &F, handles: usize, plant: Option<Plant>) -> 
     }
     Arena::new(backends).await
 }
+
+#[cfg(test)]
+mod tests;
