@@ -63,6 +63,7 @@ const ZOMBIES: Place = place("poolqueue-testkit", "zombies");
 const REDB_DAMAGE: Place = place("poolqueue-redb", "damage_many");
 const SQLITE_DAMAGE: Place = place("poolqueue-sqlite", "damage_many");
 const REDB_FORMATS: Place = place("poolqueue-redb", "formats");
+const REDB_UNITS: Place = Place { package: "poolqueue-redb", target: None, shuttle: false };
 const SQLITE_SCHEMA: Place = Place { package: "poolqueue-sqlite", target: None, shuttle: false };
 
 type Figures = (&'static str, u64, u64);
@@ -75,6 +76,7 @@ const fn row(row: &'static str, (figure, release, quick): Figures, place: Place,
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     row("R1", ("R1_REDB", 1_000_000, 50_000), REDB_POWER, "nothing_acknowledged_is_lost_with_the_power"),
+    row("R1", ("R1_REDB_APPLICATION", 20_000, 1_000), REDB_UNITS, "application::tests::power::nothing_of_the_queue_s_or_the_application_s_is_lost_with_the_power"),
     row("R1", ("R1_SQLITE", 1_000_000, 50_000), SQLITE_POWER, "nothing_acknowledged_is_lost_with_the_power"),
     row("R1", ("R1_FILES_REDB", 20_000, 1_000), FILES_POWER, "redb_files_are_whole_or_not_there_when_the_power_is_lost"),
     row("R1", ("R1_FILES_SQLITE", 20_000, 1_000), FILES_POWER, "sqlite_files_are_whole_or_not_there_when_the_power_is_lost"),
@@ -108,8 +110,8 @@ pub const ROWS: &[Row] = &[
     row("R12", ("R12_CORPUS", 1_000_000, 20_000), FUZZ, "no_input_of_a_fuzz_target_is_taken_badly"),
     row("R14", ("R14_REDB", 50_000_000, 1_000_000), SOAK, "a_queue_on_redb_is_steady"),
     row("R14", ("R14_SQLITE", 50_000_000, 1_000_000), SOAK, "a_queue_on_sqlite_is_steady"),
-    row("R15", ("R15_REDB", 100_000, 5_000), REDB_FORMATS, "a_power_loss_within_a_step_leaves_the_old_format_or_the_new"),
-    row("R15", ("R15_SQLITE", 10_000, 500), SQLITE_SCHEMA, "schema::tests::crash::a_crash_within_a_step_leaves_the_version_before_it_or_the_next"),
+    row("R15", ("R15_REDB", 20_000, 1_000), REDB_FORMATS, "a_power_loss_within_a_step_leaves_the_old_format_or_the_new"),
+    row("R15", ("R15_SQLITE", 400, 400), SQLITE_SCHEMA, "schema::tests::crash::a_crash_within_a_step_leaves_the_version_before_it_or_the_next"),
 ];
 
 #[cfg(test)]

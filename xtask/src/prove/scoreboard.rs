@@ -29,7 +29,7 @@ pub struct Chosen {
 /// Runs the chosen rows, prints a line for each as it ends, and says how many hold.
 pub fn run(chosen: &Chosen) -> Result<String, Failed> {
     let rows = select(chosen)?;
-    let bench = Bench { build: tree::target().join("prove"), logs: tree::target().join("prove/logs") };
+    let bench = Bench { logs: tree::target().join("prove") };
     bench.build(&rows)?;
     let begun = Instant::now();
     let mut broken = 0;
@@ -71,7 +71,6 @@ fn figure(row: &Row, chosen: &Chosen) -> u64 {
 }
 
 struct Bench {
-    build: PathBuf,
     logs: PathBuf,
 }
 
@@ -91,7 +90,7 @@ impl Bench {
     }
 
     fn cargo(&self, place: Place, log: &Path) -> Program {
-        let build = self.build.join(if place.shuttle { "shuttle" } else { "plain" });
+        let build = if place.shuttle { tree::target().join("shuttle") } else { tree::target() };
         let program = Program::cargo(&tree::root(), &build, log).arguments(&["test", "--release"]);
         let program = program.arguments(&place.arguments());
         if place.shuttle { program.variable("RUSTFLAGS", "--cfg shuttle") } else { program }
