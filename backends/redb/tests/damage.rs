@@ -289,3 +289,34 @@ fn a_damaged_file_is_an_error_or_read_rightly() {
     }
     assert!(refused > 50, "only {refused} refused, {harmless} harmless: the damage misses what is used");
 }
+
+/// redb writes the header of a file that a crash left before it looks at the pages. A refused file was changed by that.
+#[test]
+fn a_damaged_file_that_a_crash_left_is_refused_and_stays_as_it_was() {
+    let mut rig = filled();
+    rig.insert((100..400).map(job), 50);
+    let path = rig.directory.path().join("crashed.redb");
+    let whole = fs::read(rig.path()).unwrap();
+    let mut refused = 0;
+    for page in (1..whole.len() / 4096).step_by(6) {
+        let mut bytes = whole.clone();
+        // Pages that two commits share: neither of them is whole.
+        bytes[page * 4096..][..4096].fill(0);
+        fs::write(&path, &bytes).unwrap();
+        if let Err(error) = read_all(&path) {
+            assert_eq!(error.kind(), BackendErrorKind::Corrupted, "{error}");
+            assert!(fs::read(&path).unwrap() == bytes, "page {page}: the file was changed: {error}");
+            refused += 1;
+        }
+    }
+    assert!(refused > 0, "no page matters");
+}
+
+/// A job that cannot be read keeps the store from being opened; the file is not even marked as in use by then.
+#[test]
+fn a_file_with_a_damaged_job_is_refused_and_stays_as_it_was() {
+    let rig = tampered(|txn| damage(txn, LIVE, 4));
+    let bytes = fs::read(rig.path()).unwrap();
+    assert!(RedbStore::open(rig.path(), RedbOptions::default()).is_err());
+    assert!(fs::read(rig.path()).unwrap() == bytes);
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use poolqueue_core::{BackendError, BackendErrorKind};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::codec::Flaw;
 
@@ -97,6 +97,12 @@ fn text_of(panic: &(dyn Any + Send)) -> &str {
 
 /// What an error of SQLite means for a caller.
 fn kind_of(error: &rusqlite::Error) -> BackendErrorKind {
+    // The file ends before a page that it should have, or the disk itself says that what it read is not what was written.
+    const DAMAGE: [i32; 3] =
+        [ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_IOERR_DATA, ffi::SQLITE_IOERR_CORRUPTFS];
+    if error.sqlite_extended_error_code().is_some_and(|code| DAMAGE.contains(&code)) {
+        return BackendErrorKind::Corrupted;
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => BackendErrorKind::Full,
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BackendErrorKind::Busy,

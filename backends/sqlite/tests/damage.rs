@@ -332,3 +332,40 @@ fn a_cut_file_is_damaged() {
         assert!(kinds.contains(&refused.kind()), "{len}: {refused}");
     }
 }
+
+/// SQLite moves the log into the file when the last connection is closed, also when that one has found the file damaged.
+#[test]
+fn a_damaged_file_that_a_crash_left_is_refused_and_stays_as_it_was_with_its_log() {
+    let rig = filled();
+    let (path, log) = (rig.path(), rig.directory.path().join("jobs.db-wal"));
+    let (whole, commits) = (std::fs::read(&path).unwrap(), std::fs::read(&log).unwrap());
+    assert!(!commits.is_empty());
+    let directory = tempfile::tempdir().unwrap();
+    let (path, log) = (directory.path().join("jobs.db"), directory.path().join("jobs.db-wal"));
+    // The version of the tables, which is on no page of the log.
+    let mut bytes = whole.clone();
+    let at = bytes.windows(6).position(|found| found == b"schema").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::write(&log, &commits).unwrap();
+    check_corrupted(support::try_open(&path).map(|_| ()), "version of the tables");
+    assert!(std::fs::read(&path).unwrap() == bytes, "the file was changed");
+    assert!(std::fs::read(&log).unwrap() == commits, "the log was changed");
+}
+
+/// A file that ends too early is no failing disk.
+#[test]
+fn a_row_beyond_the_end_of_the_file_is_damage() {
+    let (bytes, _) = closed();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jobs.db");
+    std::fs::write(&path, &bytes).unwrap();
+    let store = support::open(&path);
+    let pages = bytes.len() as u64 / 4096;
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(pages / 2 * 4096).unwrap();
+    let kinds: Vec<BackendErrorKind> = (1..=8)
+        .filter_map(|number| store.reader().snapshot().and_then(|snapshot| snapshot.get(&[id(number)])).err())
+        .map(|error| error.kind())
+        .collect();
+    assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == BackendErrorKind::Corrupted), "{kinds:?}");
+}

@@ -31,13 +31,14 @@ pub(super) struct Reading {
     pub list: Result<Vec<Job>, BackendError>,
     pub jobs: Vec<(JobId, Result<Option<Job>, BackendError>)>,
     pub histories: Vec<(JobId, Result<History, BackendError>)>,
-    pub records: Vec<(String, Result<Option<(u64, Vec<u8>)>, BackendError>)>,
+    pub records: Vec<(String, Result<Record, BackendError>)>,
     pub counts: Result<Counts, BackendError>,
     pub held: Result<Vec<Lease>, BackendError>,
     pub verified: Result<Verified, BackendError>,
 }
 
 type History = Option<(Vec<HistoryEntry>, u64)>;
+type Record = Option<(u64, Vec<u8>)>;
 
 impl Contents {
     /// Everything in a store that is whole. Of the records, those with these keys.

@@ -8,7 +8,7 @@ use poolqueue_core::{
 };
 
 use super::contents::{Reading, Whole};
-use super::{Contents, Sample, sample};
+use super::{Contents, Mutation, Sample, sample};
 
 /// A job that no sample has.
 const NEW: u64 = 1 << 40;
@@ -24,8 +24,9 @@ pub(super) struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new(sample: &'a Sample, file: usize, old: bool) -> Self {
-        Judge { whole: sample.whole(file), ever: &sample.states, old }
+    pub(super) fn new(sample: &'a Sample, mutation: &Mutation) -> Self {
+        let whole = sample.whole(mutation.file);
+        Judge { whole, ever: &sample.states, old: mutation.may_be_old() }
     }
 
     /// Where a single piece may be from.
@@ -55,7 +56,7 @@ impl<'a> Judge<'a> {
                 sound
             }
         };
-        let worked = work(&mut store, |state| {
+        let worked = work(&mut store, sound, |state| {
             let known = |whole: &Contents| {
                 whole.jobs.get(&state.0).is_some_and(|whole| whole.job.attempt.0 == state.1)
             };
@@ -156,7 +157,7 @@ impl<'a> Judge<'a> {
                 difference(&found, self.whole)
             ));
         }
-        work(store, |_| true).map_err(|wrong| format!("salvaged: {wrong}"))?;
+        work(store, true, |_| true).map_err(|wrong| format!("salvaged: {wrong}"))?;
         let of = self.whole.last().map_or(0, |whole| whole.jobs.len());
         Ok((salvaged.jobs, of as u64))
     }
@@ -209,8 +210,9 @@ impl From<BackendError> for Wrong {
     }
 }
 
-/// Enqueues a job, claims and completes one that `is_known`, and reads both back.
-fn work(store: &mut impl Store, is_known: impl Fn((JobId, u32)) -> bool) -> Result<(), Wrong> {
+/// Enqueues a job, claims and completes one that `is_known`, and reads both back: they must be found where the store is
+/// `sound`.
+fn work(store: &mut impl Store, sound: bool, is_known: impl Fn((JobId, u32)) -> bool) -> Result<(), Wrong> {
     let mut claimed = None;
     transact(store, &mut |txn| {
         sample::enqueue(txn, NEW)?;
@@ -234,25 +236,29 @@ fn work(store: &mut impl Store, is_known: impl Fn((JobId, u32)) -> bool) -> Resu
         Ok(())
     })?;
     let snapshot = poolqueue_core::Reader::snapshot(&store.reader())?;
-    let get = |id: JobId| -> Result<poolqueue_core::Job, Wrong> {
+    let get = |id: JobId| -> Result<Option<poolqueue_core::Job>, Wrong> {
         let found = poolqueue_core::Snapshot::get(&snapshot, &[id])?.pop().flatten();
-        found.ok_or_else(|| Wrong::Answer(format!("job {id} was written and is not there")))
+        match found {
+            None if sound => Err(Wrong::Answer(format!("job {id} was written and is not there"))),
+            found => Ok(found),
+        }
     };
-    let Some(claimed) = claimed else {
-        return get(sample::id(NEW)).map(|_| ());
-    };
-    if claimed.id != sample::id(NEW) && !is_known((claimed.id, claimed.attempt.0)) {
-        return Err(Wrong::Answer(format!("this job was claimed, and never stored: {claimed:?}")));
+    if let Some(claimed) = &claimed {
+        if claimed.id != sample::id(NEW) && !is_known((claimed.id, claimed.attempt.0)) {
+            return Err(Wrong::Answer(format!("this job was claimed, and never stored: {claimed:?}")));
+        }
+        let is_done = |job: &poolqueue_core::Job| {
+            job.status == Status::Completed && job.output.as_deref() == Some(b"judged")
+        };
+        if let Some(other) = get(claimed.id)?.filter(|job| !is_done(job)) {
+            return Err(Wrong::Answer(format!("a job was completed, and is {other:?}")));
+        }
     }
-    let done = get(claimed.id)?;
-    if done.status != Status::Completed || done.output.as_deref() != Some(b"judged") {
-        return Err(Wrong::Answer(format!("a job was completed, and is {done:?}")));
+    let is_new = |job: &poolqueue_core::Job| job.metadata.get("number") == Some(&NEW.to_string());
+    match get(sample::id(NEW))?.filter(|job| !is_new(job)) {
+        Some(other) => Err(Wrong::Answer(format!("a job was enqueued, and is {other:?}"))),
+        None => Ok(()),
     }
-    let new = get(sample::id(NEW))?;
-    if new.metadata.get("number") != Some(&NEW.to_string()) {
-        return Err(Wrong::Answer(format!("a job was enqueued, and is {new:?}")));
-    }
-    Ok(())
 }
 
 fn transact(
