@@ -118,7 +118,8 @@ pub enum BackendErrorKind {
     Busy,
     /// The store is already open, here or in another process.
     AlreadyOpen,
-    /// Stored data is damaged. The message names what.
+    /// Stored data is damaged. The message names what. A store that was refused so is as it was; `poolqueue::salvage` reads
+    /// what is left of it into a new one.
     Corrupted,
     /// The store was written by a newer version of this crate.
     NewerFormat,

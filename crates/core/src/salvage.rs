@@ -271,14 +271,17 @@ fn restore(txn: &mut dyn Txn, job: &Saved) -> Result<(), BackendError> {
     txn.restore(job)
 }
 
+/// Goes through the keys of a range, backwards where it is told so, and gives each to its last argument.
+pub type Walk<'a> =
+    dyn FnMut(RangeInclusive<u128>, bool, &mut dyn FnMut(u128)) -> Result<(), BackendError> + 'a;
+
 /// The keys of a table of which some pages cannot be read, and what stood in the way, if anything did.
 ///
-/// `walk` goes through the keys of a range upwards, or backwards where it is told so, gives each to its last argument, and
-/// says why it came no further. What is neither reached from the one end nor from the other is halved, a bounded number
-/// of times.
+/// An error of `walk` says why it came no further. What is neither reached from the one end nor from the other is halved, a
+/// bounded number of times.
 pub fn keys_around(
     range: RangeInclusive<u128>,
-    walk: &mut dyn FnMut(RangeInclusive<u128>, bool, &mut dyn FnMut(u128)) -> Result<(), BackendError>,
+    walk: &mut Walk<'_>,
 ) -> (BTreeSet<u128>, Option<BackendError>) {
     let (mut found, mut damage) = (BTreeSet::new(), None);
     let mut gaps = VecDeque::from([(*range.start(), *range.end())]);
@@ -299,15 +302,12 @@ pub fn keys_around(
     (found, damage)
 }
 
-type Walk<'a> =
-    &'a mut dyn FnMut(RangeInclusive<u128>, bool, &mut dyn FnMut(u128)) -> Result<(), BackendError>;
-
 /// Moves `low` past the keys that are found. Keys that do not ascend are no table's any more: nothing after the first is
 /// believed.
 fn upwards(
     low: &mut u128,
     high: u128,
-    walk: Walk<'_>,
+    walk: &mut Walk<'_>,
     found: &mut BTreeSet<u128>,
 ) -> Result<(), BackendError> {
     let mut disorder = false;
@@ -325,7 +325,7 @@ fn upwards(
 fn backwards(
     low: u128,
     high: &mut u128,
-    walk: Walk<'_>,
+    walk: &mut Walk<'_>,
     found: &mut BTreeSet<u128>,
 ) -> Result<(), BackendError> {
     let mut disorder = false;
@@ -342,3 +342,6 @@ fn backwards(
 fn out_of_order() -> BackendError {
     BackendError::corrupted("its keys are out of order")
 }
+
+#[cfg(test)]
+mod tests;
