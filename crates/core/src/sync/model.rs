@@ -26,8 +26,8 @@ pub enum Planted {
     SilentCapacity,
     /// A writer that ends leaves what waits for it unanswered.
     SilentEnd,
-    /// A stream that ends looks for what it holds only once.
-    OneLook,
+    /// A stream that ends hands nothing back.
+    KeptJobs,
 }
 
 thread_local! {
