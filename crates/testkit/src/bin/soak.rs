@@ -7,13 +7,33 @@
 //!
 //! A store that is there already is worked on further.
 
-use std::time::Instant;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use poolqueue_testkit::soak::{Load, Place, judge, run};
 use poolqueue_testkit::stress::StressError;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> Result<(), StressError> {
+/// Threads of the runtime, and those it may block.
+const WORKERS: usize = 2;
+const BLOCKING: usize = 2;
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+fn main() -> Result<(), StressError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(WORKERS).max_blocking_threads(BLOCKING).thread_keep_alive(FOR_EVER).enable_all();
+    let runtime = runtime.build()?;
+    // The runtime's own threads are all there from the start, and stay: whatever comes later is not its own.
+    let all = Arc::new(Barrier::new(BLOCKING + 1));
+    for _ in 0..BLOCKING {
+        let all = Arc::clone(&all);
+        runtime.spawn_blocking(move || all.wait());
+    }
+    all.wait();
+    runtime.block_on(soak())
+}
+
+async fn soak() -> Result<(), StressError> {
     let (place, load) = arguments()?;
     // The live data is what a file takes that has held as many jobs as there are at once, and never another.
     let reference = place.sibling(".live");

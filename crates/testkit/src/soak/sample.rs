@@ -123,7 +123,7 @@ pub fn judge(samples: &[Sample], live: u64) -> Vec<String> {
     }
     let flat: [(&str, Figure); 2] = [("descriptors", |s| s.descriptors), ("threads", |s| s.threads)];
     for (name, of) in flat {
-        // Those of the runtime come and go; what is kept is there in every sample.
+        // Some come and go; what is kept is there in every sample.
         let (before, after) = (fewest(early, of), fewest(late, of));
         if after > before {
             wrong.push(format!("{name} grew from {before} to {after}"));
