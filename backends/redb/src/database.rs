@@ -15,6 +15,8 @@ use crate::options::RedbOptions;
 use crate::site::Site;
 use crate::storage::{Staged, ZeroFilled};
 
+/// In the byte behind the magic ones, of redb 4: the file has not been closed.
+const LEFT_OPEN: u8 = 2;
 /// What every redb file starts with.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 
@@ -35,18 +37,31 @@ pub(crate) struct Opened {
     pub(crate) checked: bool,
     /// What was written meanwhile. It waits.
     staged: Arc<Staged>,
+    /// Whether what the system shows of the file may be nowhere but in its memory.
+    doubtful: bool,
 }
 
 impl Opened {
-    /// Has the system write all that it shows of the file, also what it takes for written after a sync that failed.
-    pub(crate) fn write_again(&self, site: &Site) -> Result<(), BackendError> {
-        self.staged.write_again().map_err(|error| site.io("write all of it once more", error))
+    /// A sync of the file has failed: what was written last may be nowhere but in the system's memory.
+    pub(crate) fn after_an_error(self) -> Self {
+        Opened { doubtful: true, ..self }
     }
 
     /// The file is what it should be: does what opening it asks for.
     pub(crate) fn accept(&self, site: &Site) -> Result<(), BackendError> {
+        if self.doubtful {
+            self.staged.write_again().map_err(|error| site.io("write all of it once more", error))?;
+        }
         self.staged.release().map_err(|error| site.io("write to it", error))
     }
+}
+
+/// A redb file, before it is a database.
+struct Found {
+    file: File,
+    len: u64,
+    /// Whether whoever had it last did not close it.
+    left_open: bool,
 }
 
 /// Opens the store at the path; makes one first when there is none.
@@ -96,23 +111,23 @@ fn prepare(db: &Database, site: &Site) -> Result<(), BackendError> {
     txn.commit().map_err(|error| site.engine("commit the upgrade", error))
 }
 
-/// The redb file at the path, and its length.
-fn find(site: &Site) -> Result<(File, u64), BackendError> {
+/// The redb file at the path.
+fn find(site: &Site) -> Result<Found, BackendError> {
     let metadata = look_at(site)?;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
         .open(site.path())
         .map_err(|error| site.io("open it for reading and writing", error))?;
-    check_magic(&mut file, site)?;
-    Ok((file, metadata.len()))
+    let left_open = check_start(&mut file, site)?;
+    Ok(Found { file, len: metadata.len(), left_open })
 }
 
 /// The redb file at the path, which cannot be written to.
 pub(crate) fn find_to_read(site: &Site) -> Result<File, BackendError> {
     look_at(site)?;
     let mut file = File::open(site.path()).map_err(|error| site.io("open it for reading", error))?;
-    check_magic(&mut file, site)?;
+    check_start(&mut file, site)?;
     Ok(file)
 }
 
@@ -127,13 +142,14 @@ fn look_at(site: &Site) -> Result<fs::Metadata, BackendError> {
     Ok(metadata)
 }
 
-fn open_found(found: (File, u64), site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
-    let (file, len) = found;
+fn open_found(found: Found, site: &Site, options: &RedbOptions) -> Result<Opened, BackendError> {
+    let Found { file, len, left_open } = found;
     // Whoever made the file may not have come to it: from now on things are written that must last.
     create::sync_directory_of(site)?;
     let checked = len <= options.check_on_open_max_bytes;
     let (db, staged) = open(file, site, options, Opening { check: checked, hold: true })?;
-    Ok(Opened { db, checked, staged })
+    // Why it was left open is not known. After a sync that failed a process ends, and another builds on what is shown.
+    Ok(Opened { db, checked, staged, doubtful: left_open && checked })
 }
 
 /// Opens a file as a database, whatever is in it.
@@ -176,11 +192,11 @@ fn allocated_bytes(file: &File) -> io::Result<u64> {
     Ok(metadata.len())
 }
 
-/// Tells a file of another sort from a damaged one.
-fn check_magic(file: &mut File, site: &Site) -> Result<(), BackendError> {
-    let mut start = Vec::with_capacity(MAGIC.len());
+/// Tells a file of another sort from a damaged one. Whether it was left open.
+fn check_start(file: &mut File, site: &Site) -> Result<bool, BackendError> {
+    let mut start = Vec::with_capacity(MAGIC.len() + 1);
     file.by_ref()
-        .take(MAGIC.len() as u64)
+        .take(MAGIC.len() as u64 + 1)
         .read_to_end(&mut start)
         .and_then(|_| file.seek(SeekFrom::Start(0)))
         .map_err(|error| site.io("read it", error))?;
@@ -188,11 +204,11 @@ fn check_magic(file: &mut File, site: &Site) -> Result<(), BackendError> {
         let what = "is empty: an empty file is not a queue, and was not made one";
         return Err(site.corrupted(what));
     }
-    if start != MAGIC {
+    let Some(flags) = start.strip_prefix(&MAGIC) else {
         let what = "is not a redb file; it was not changed";
         return Err(site.error(BackendErrorKind::Invalid, what));
-    }
-    Ok(())
+    };
+    Ok(flags.first().is_none_or(|flags| flags & LEFT_OPEN != 0))
 }
 
 /// Refuses another program's database, and one of a newer format, without changing them, where that can be

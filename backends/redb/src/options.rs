@@ -14,7 +14,8 @@ pub struct RedbOptions {
     /// has to allocate blocks. Default 16 MiB; 0 turns it off.
     pub preallocate_step: u64,
     /// Files up to this size, in bytes, are read and checked in full when they are opened; larger ones in the
-    /// background afterwards. Default 64 MiB; `u64::MAX` checks files of any size, 0 none.
+    /// background afterwards. One that was left open by a crash is also written once more, since after a sync that failed
+    /// the system shows pages that it never writes. Default 64 MiB; `u64::MAX` is for files of any size, 0 for none.
     pub check_on_open_max_bytes: u64,
     /// What the names of the tables begin with: up to 64 ASCII letters, digits and `_`, the first no digit. Default
     /// `poolqueue_`. Queues with different prefixes live side by side in one database; a queue is found again only

@@ -309,9 +309,7 @@ impl Store for RedbStore {
         self.memory = Memory::default();
         self.broken = Some(BackendError::new(BackendErrorKind::Closed, "the store could not be reopened"));
         let opened = database::open_existing(self.shared.site(), &self.options)?;
-        // It was an error that made this necessary: what was written last may be nowhere but in the system's memory.
-        opened.write_again(self.shared.site())?;
-        self.take_over(opened)
+        self.take_over(opened.after_an_error())
     }
 
     fn close(&mut self) -> Result<(), BackendError> {

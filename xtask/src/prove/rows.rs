@@ -29,10 +29,8 @@ pub struct Place {
 impl Place {
     /// What follows `cargo test`.
     pub fn arguments(&self) -> Vec<&'static str> {
-        let mut arguments = vec!["--package", self.package];
-        if !self.shuttle {
-            arguments.push("--all-features");
-        }
+        let features = if self.shuttle { "--no-default-features" } else { "--all-features" };
+        let mut arguments = vec!["--package", self.package, features];
         match self.target {
             Some(target) => arguments.extend(["--test", target]),
             None => arguments.push("--lib"),
@@ -50,6 +48,8 @@ const FILES_POWER: Place = place("poolqueue-testkit-fault", "power_files");
 const SQLITE_POWER: Place = place("poolqueue-testkit-fault", "power_sqlite");
 const FAULTS: Place = place("poolqueue-testkit-fault", "faults");
 const MODELS: Place = Place { package: "poolqueue-core", target: Some("shuttle"), shuttle: true };
+const PUMP: Place = Place { package: "poolqueue", target: None, shuttle: true };
+const FORGOTTEN: Place = place("poolqueue-testkit-fault", "forgotten");
 const FUZZ: Place = place("poolqueue-testkit", "fuzz");
 const HISTORIES: Place = place("poolqueue-testkit", "histories");
 const JUMPS: Place = place("poolqueue-testkit", "jumps");
@@ -87,6 +87,8 @@ pub const ROWS: &[Row] = &[
     row("R3", ("R3_SQLITE", 1_000, 50), KILL_SEVERAL, "no_acknowledged_job_is_lost_or_done_twice_when_processes_on_one_file_are_killed"),
     row("R4", ("R4_REDB", 1_000, 100), FAULTS, "redb_loses_nothing_whatever_operation_fails"),
     row("R4", ("R4_SQLITE", 1_000, 100), FAULTS, "sqlite_loses_nothing_whatever_operation_fails"),
+    row("R4", ("R4_FORGOTTEN_REDB", 20_000, 2_000), FORGOTTEN, "redb_does_not_stand_on_what_a_failed_sync_forgot"),
+    row("R4", ("R4_FORGOTTEN_SQLITE", 20_000, 2_000), FORGOTTEN, "sqlite_does_not_stand_on_what_a_failed_sync_forgot"),
     row("R5", ("R5_REDB", 10_000, 1_000), REDB_DAMAGE, "a_damaged_file_is_read_rightly_or_refused_and_what_is_left_of_it_can_be_salvaged"),
     row("R5", ("R5_SQLITE", 10_000, 1_000), SQLITE_DAMAGE, "a_damaged_file_is_read_rightly_or_told_as_damaged_and_what_is_left_of_it_can_be_salvaged"),
     row("R6", ("R6_REDB", 5_000_000, 100_000), MODEL, "random_batches_do_the_same_in_redb_as_in_memory"),
@@ -107,7 +109,8 @@ pub const ROWS: &[Row] = &[
     row("R11", ("R11_REDB", 100_000, 5_000), WAKEUPS, "no_wake_up_is_lost_redb"),
     row("R11", ("R11_SQLITE", 100_000, 5_000), WAKEUPS, "no_wake_up_is_lost_sqlite"),
     row("R11", ("R11_MODEL", 1_000_000, 50_000), MODELS, "wakeups::whoever_waits_is_woken_in_every_interleaving"),
-    row("R12", ("R12_CORPUS", 1_000_000, 20_000), FUZZ, "no_input_of_a_fuzz_target_is_taken_badly"),
+    row("R11", ("R11_PUMP", 1_000_000, 50_000), PUMP, "queue::model::every_job_of_a_stream_is_read_or_handed_back_in_every_interleaving"),
+    row("R12", ("R12_CORPUS", 100_000, 2_000), FUZZ, "no_input_of_a_fuzz_target_is_taken_badly"),
     row("R14", ("R14_REDB", 50_000_000, 1_000_000), SOAK, "a_queue_on_redb_is_steady"),
     row("R14", ("R14_SQLITE", 50_000_000, 1_000_000), SOAK, "a_queue_on_sqlite_is_steady"),
     row("R15", ("R15_REDB", 20_000, 1_000), REDB_FORMATS, "a_power_loss_within_a_step_leaves_the_old_format_or_the_new"),
