@@ -27,15 +27,22 @@ pub struct Place {
 }
 
 impl Place {
-    /// What follows `cargo test`.
-    pub fn arguments(&self) -> Vec<&'static str> {
-        let features = if self.shuttle { "--no-default-features" } else { "--all-features" };
-        let mut arguments = vec!["--package", self.package, features];
-        match self.target {
-            Some(target) => arguments.extend(["--test", target]),
-            None => arguments.push("--lib"),
+    /// The packages that are built, as arguments of `cargo test`: the whole workspace with all features, so that nothing is
+    /// built twice.
+    pub fn packages(&self) -> Vec<&'static str> {
+        if self.shuttle {
+            vec!["--package", self.package, "--no-default-features"]
+        } else {
+            vec!["--workspace", "--all-features"]
         }
-        arguments
+    }
+
+    /// The target alone. Another package may have one of the same name; the test's name then tells them apart.
+    pub fn target(&self) -> Vec<&'static str> {
+        match self.target {
+            Some(target) => vec!["--test", target],
+            None => vec!["--lib"],
+        }
     }
 }
 
@@ -126,7 +133,13 @@ mod tests {
     #[test]
     fn each_row_names_a_test_and_a_figure_that_are_there() {
         let files = tree::files(&tree::root()).unwrap();
+        let mut places = std::collections::BTreeSet::new();
         for row in ROWS {
+            assert!(
+                places.insert((row.place.target, row.test)),
+                "{} cannot be told from another row",
+                row.figure
+            );
             let function = row.test.rsplit("::").next().unwrap();
             let has = |text: &str| {
                 files.iter().any(|file| !file.path.starts_with("xtask/") && file.text.contains(text))

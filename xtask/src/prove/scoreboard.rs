@@ -78,21 +78,31 @@ impl Bench {
     /// Builds what the rows need, so that no row pays for another's.
     fn build(&self, rows: &[&Row]) -> Result<(), Failed> {
         let places: BTreeSet<Place> = rows.iter().map(|row| row.place).collect();
-        for place in places {
-            let name = format!("{} {}", place.package, place.target.unwrap_or("--lib"));
-            let log = self.logs.join(format!("build-{}.log", name.replace(' ', "-")));
-            eprintln!("building {name}");
-            if self.cargo(place, &log).arguments(&["--no-run"]).run()? != Ended::Well {
-                return Err(Failed::Check(format!("{name} does not build, see {}\n", log.display())));
-            }
+        let (modelled, plain): (Vec<Place>, Vec<Place>) = places.into_iter().partition(|place| place.shuttle);
+        for place in modelled {
+            self.build_one(&format!("{}-models", place.package), place, &place.target())?;
         }
-        Ok(())
+        let targets: BTreeSet<Vec<&str>> = plain.iter().map(Place::target).collect();
+        match plain.first() {
+            Some(place) => self.build_one("tests", *place, &targets.into_iter().collect::<Vec<_>>().concat()),
+            None => Ok(()),
+        }
     }
 
+    fn build_one(&self, name: &str, place: Place, targets: &[&str]) -> Result<(), Failed> {
+        let log = self.logs.join(format!("build-{name}.log"));
+        eprintln!("building {name} (log: {})", log.display());
+        match self.cargo(place, &log).arguments(targets).arguments(&["--no-run"]).run()? {
+            Ended::Well => Ok(()),
+            _ => Err(Failed::Check(format!("it does not build, see {}\n", log.display()))),
+        }
+    }
+
+    /// `cargo test` of what the place is in, the target left out.
     fn cargo(&self, place: Place, log: &Path) -> Program {
         let build = if place.shuttle { tree::target().join("shuttle") } else { tree::target() };
         let program = Program::cargo(&tree::root(), &build, log).arguments(&["test", "--release"]);
-        let program = program.arguments(&place.arguments());
+        let program = program.arguments(&place.packages());
         if place.shuttle { program.variable("RUSTFLAGS", "--cfg shuttle") } else { program }
     }
 
@@ -103,6 +113,7 @@ impl Bench {
         eprintln!("{}: {asked} (log: {})", row.figure, log.display());
         let mut program = self
             .cargo(row.place, &log)
+            .arguments(&row.place.target())
             .arguments(&["--", "--exact", "--nocapture", row.test])
             .variable(&format!("POOLQUEUE_PROVE_{}", row.figure), &asked.to_string())
             .limit(LIMIT);

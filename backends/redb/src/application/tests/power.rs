@@ -108,8 +108,8 @@ fn nothing_of_the_queue_s_or_the_application_s_is_lost_with_the_power() {
     }
     let recorded = lead(seed);
     let unsynced = without_syncs(&recorded.ops);
-    let lost = recorded.losses(&unsynced, 50).any(|loss| recorded.check(&loss, 0).is_err());
-    let behind = recorded.losses(&recorded.ops, 50).any(|loss| recorded.check(&loss, 1).is_err());
+    let lost = recorded.losses(&unsynced, 1_000).any(|loss| recorded.check(&loss, 0).is_err());
+    let behind = recorded.losses(&recorded.ops, 400).any(|loss| recorded.check(&loss, 1).is_err());
     let (what, caught) = ("power lost, redb of the application's", u64::from(lost) + u64::from(behind));
     Proof { row: "R1", what, tried, failed: 0, seed, planted: 2, caught }.print();
 }
