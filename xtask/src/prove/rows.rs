@@ -91,7 +91,7 @@ pub const ROWS: &[Row] = &[
     row("R2", ("R2_REDB", 500_000, 20_000), REDB_POWER, "nothing_is_lost_when_the_power_goes_again_during_recovery"),
     row("R2", ("R2_SQLITE", 500_000, 20_000), SQLITE_POWER, "nothing_is_lost_when_the_power_goes_again_while_the_store_is_opened"),
     row("R3", ("R3_REDB", 1_000, 50), KILL, "no_acknowledged_job_is_lost_by_kill_9"),
-    row("R3", ("R3_SQLITE", 1_000, 50), KILL_SEVERAL, "no_acknowledged_job_is_lost_or_done_twice_when_processes_on_one_file_are_killed"),
+    row("R3", ("R3_SQLITE", 1_000, 20), KILL_SEVERAL, "no_acknowledged_job_is_lost_or_done_twice_when_processes_on_one_file_are_killed"),
     row("R4", ("R4_REDB", 1_000, 100), FAULTS, "redb_loses_nothing_whatever_operation_fails"),
     row("R4", ("R4_SQLITE", 1_000, 100), FAULTS, "sqlite_loses_nothing_whatever_operation_fails"),
     row("R4", ("R4_FORGOTTEN_REDB", 20_000, 2_000), FORGOTTEN, "redb_does_not_stand_on_what_a_failed_sync_forgot"),
