@@ -6,7 +6,7 @@
 //! - A copy that is refused is refused with a reason of a kind that says so, and is byte for byte what it was.
 //! - From one that is opened, everything that is returned was stored: whatever cannot be returned is `Corrupted`. Only while
 //!   the full check (`verify`) calls the store damaged may something be missing from an answer.
-//! - When the full check finds nothing, everything is there, as after one of the commits that [`Sample::whole`] lists, and
+//! - When the full check finds nothing, everything is there, as after one of the commits that `Sample::whole` lists, and
 //!   the store works on.
 //! - What `salvage` makes of a copy that was refused or found damaged is a sound store with nothing in it that was not
 //!   stored, everything that is not in it is told as lost, and the copy is byte for byte what it was.

@@ -3,8 +3,8 @@
 //! ([`decide`](poolqueue_core::lifecycle::decide)) gives exactly the answers that were given, one after the other, with
 //! no call before another that had ended when it began? If not, two workers were told things that cannot both be true.
 //!
-//! The judgement is a search for such an order: [`search`]. What is recorded is what passes between the queue and its
-//! backend ([`record`]), so the queue's verbs and streams are recorded as well as plain calls. The clock stands still,
+//! The judgement is a search for such an order: `search`. What is recorded is what passes between the queue and its
+//! backend (`record`), so the queue's verbs and streams are recorded as well as plain calls. The clock stands still,
 //! so that an answer has to be equal to the model's down to the last stamp.
 
 mod altered;
