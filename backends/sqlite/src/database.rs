@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use poolqueue_core::{BackendError, BackendErrorKind};
 use rusqlite::config::DbConfig;
@@ -65,8 +66,10 @@ pub(crate) fn check_sort(site: &Site) -> Result<(), BackendError> {
 
 /// A connection to a file that is ours, or may become ours.
 fn identified(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Connection, BackendError> {
+    // Without a log there is nothing to keep, and one that is made for the look goes with the connection.
+    let has_log = length(site.beside("-wal")) > 0;
     let conn = connect(site, Role::Writer, options)?;
-    keep_log(&conn, site, true)?;
+    keep_log(&conn, site, has_log)?;
     let read_only = conn.is_readonly(rusqlite::MAIN_DB).map_err(|error| site.engine("look at it", error))?;
     if read_only {
         let what = "cannot open it for reading and writing: it may only be read";
@@ -94,10 +97,14 @@ fn identified(site: &Site, options: &SqliteOptions, sql: &Sql) -> Result<Connect
     Ok(conn)
 }
 
+/// How many bytes a file has; none when it is not there.
+fn length(path: impl AsRef<Path>) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
 /// Refuses a file that ends before its last page. While the log holds pages, the file may be shorter.
 fn check_length(conn: &Connection, site: &Site) -> Result<(), BackendError> {
     let engine = |error| site.engine("read it", error);
-    let length = |path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(engine)?;
     let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(engine)?;
     let (expected, found) = (pages.saturating_mul(page), length(site.path().to_owned()));
@@ -153,7 +160,7 @@ pub(crate) fn grow_wal(
     options: &SqliteOptions,
     sql: &Sql,
 ) -> Result<(), BackendError> {
-    let length = fs::metadata(site.beside("-wal")).map_or(0, |metadata| metadata.len());
+    let length = length(site.beside("-wal"));
     let wanted = options.wal_grow_bytes.min(512 << 20);
     if wanted == 0 || length >= wanted as u64 {
         return Ok(());
