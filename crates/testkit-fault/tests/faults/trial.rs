@@ -188,7 +188,7 @@ impl Trial {
         drop(backend);
         if met == Met::GoneOn {
             let call = failed.call;
-            told("making the call once more", in_time("the same call", driver.call_again(call)).await?)?;
+            self.once_more(driver, call).await?;
             let backend = driver.backend();
             self.compare(&*backend, failed.number + 1, &Failed::nothing(call, failed.number + 1)).await?;
         }
@@ -239,6 +239,22 @@ impl Trial {
             expect(backend.health().closed.is_none(), || "health says that it is closed".to_owned())?;
         }
         Ok(())
+    }
+
+    /// The call again. redb wants nothing more of a file after an error in the middle of a transaction, a full disk among them:
+    /// then after reopening.
+    async fn once_more(&self, driver: &mut Driver, call: &Call) -> Checked<()> {
+        let again = in_time("the same call", driver.call_again(call)).await?;
+        let refused =
+            |error: &BackendError| error.kind() == BackendErrorKind::Closed && self.engine == Engine::Redb;
+        if again.as_ref().err().is_some_and(refused) {
+            told("reopening", in_time("reopening", driver.backend().reopen()).await?)?;
+            return told(
+                "making the call after reopening",
+                in_time("the same call", driver.call_again(call)).await?,
+            );
+        }
+        told("making the call once more", again)
     }
 
     /// An engine may want nothing more of a file that it could not read.
