@@ -107,7 +107,7 @@ fn check_length(conn: &Connection, site: &Site) -> Result<(), BackendError> {
     let engine = |error| site.engine("read it", error);
     let pages: i64 = conn.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(engine)?;
     let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(engine)?;
-    let (expected, found) = (pages.saturating_mul(page), length(site.path().to_owned()));
+    let (expected, found) = (pages.saturating_mul(page), length(site.path()));
     if length(site.beside("-wal")) == 0 && u64::try_from(expected).is_ok_and(|expected| found < expected) {
         return Err(site.corrupted(format_args!("is cut short: it has {found} of {expected} bytes")));
     }
