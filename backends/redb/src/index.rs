@@ -166,15 +166,13 @@ impl Index {
                 if let Some(queue) = self.queues.get_mut(name)
                     && queue.shelf(suspect).insert(&seat.labels, entry)
                 {
-                    self.figures.ready += 1;
-                    self.figures.digest.change(step, (entry, suspect));
+                    self.figures.move_ready(step, entry, suspect);
                 }
             }
             Step::Leave => {
                 let Some(queue) = self.queues.get_mut(name) else { return };
                 if queue.shelf(suspect).remove(&seat.labels, entry) {
-                    self.figures.ready = self.figures.ready.saturating_sub(1);
-                    self.figures.digest.change(step, (entry, suspect));
+                    self.figures.move_ready(step, entry, suspect);
                 }
                 if queue.is_empty() {
                     self.queues.remove(name);
@@ -270,8 +268,7 @@ impl Index {
     pub(crate) fn drop_ready(&mut self, queue: &str, found: Found) {
         let Some(own) = self.queues.get_mut(queue) else { return };
         if own.shelf(found.suspect).remove_from(found.lane, found.entry) {
-            self.figures.ready = self.figures.ready.saturating_sub(1);
-            self.figures.digest.change(Step::Leave, (found.entry, found.suspect));
+            self.figures.move_ready(Step::Leave, found.entry, found.suspect);
         }
         if own.is_empty() {
             self.queues.remove(queue);

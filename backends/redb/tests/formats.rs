@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use disk::{Floating, Place, disk_with, file_of};
-use poolqueue_core::{Backend, Reader, Snapshot, Store, Verdict};
+use poolqueue_core::{Backend, Store};
 use poolqueue_redb::{RedbBackend, RedbOptions, RedbStore};
-use poolqueue_testkit::described;
+use poolqueue_testkit::fixtures;
 use poolqueue_testkit::power::Life;
 use poolqueue_testkit::proof::{self, Proof};
 use poolqueue_testkit_fault::crash::{Image, Loss, Losses, without_syncs};
@@ -30,13 +30,10 @@ const ORDERS: TableDefinition<'_, u64, &str> = TableDefinition::new("orders");
 
 /// The format this version writes, until it is released.
 const UNRELEASED: &str = "format-1";
-/// What the life in a fixture is drawn with, and how many transactions it has.
-const FIXTURE: (u64, u64) = (15, 130);
-const RECORDS: [&str; 3] = ["one", "two", "three"];
 /// Transactions before a step.
 const COMMITS: u64 = 40;
 
-fn fixtures() -> PathBuf {
+fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
@@ -44,41 +41,15 @@ fn open(path: &Path) -> RedbStore {
     RedbStore::open(path, RedbOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn description(store: &RedbStore) -> String {
-    let snapshot = store.reader().snapshot().unwrap();
-    snapshot.verify().unwrap();
-    described(&snapshot, &RECORDS).unwrap()
-}
-
 fn make_fixture() {
-    let path = fixtures().join(UNRELEASED).with_extension("redb");
+    let path = directory().join(UNRELEASED).with_extension("redb");
     let _ = std::fs::remove_file(&path);
     let mut store = open(&path);
-    Life::new(FIXTURE.0).go_on_until(&mut store, FIXTURE.1).unwrap();
-    std::fs::write(path.with_extension("txt"), description(&store)).unwrap();
+    fixtures::fill(&mut store, &path);
     store.close().unwrap();
     let mut db = Database::open(&path).unwrap();
     while db.compact().unwrap() {}
     db.close().unwrap();
-}
-
-/// Opens a copy of a fixture, compares, changes what `change` does, and compares again after opening it anew. How many jobs
-/// there are.
-fn check_fixture(fixture: &Path, change: impl FnOnce(&mut RedbStore)) -> Result<u64, String> {
-    let expected = std::fs::read_to_string(fixture.with_extension("txt")).expect("it says what is in it");
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("jobs.redb");
-    std::fs::copy(fixture, &path).unwrap();
-    let mut store = open(&path);
-    if description(&store) != expected {
-        return Err(format!("{}: it holds something else", fixture.display()));
-    }
-    change(&mut store);
-    store.close().unwrap();
-    if description(&open(&path)) != expected {
-        return Err(format!("{}: opened a second time it holds something else", fixture.display()));
-    }
-    Ok(expected.lines().filter(|line| line.starts_with("  payload: ")).count() as u64)
 }
 
 #[test]
@@ -86,15 +57,8 @@ fn files_of_every_format_open_with_all_their_jobs() {
     if std::env::var_os("POOLQUEUE_BLESS").is_some() {
         make_fixture();
     }
-    let files = std::fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<PathBuf> = files.filter(|path| path.extension() == Some("redb".as_ref())).collect();
-    let jobs = files.iter().map(|file| check_fixture(file, |_| {}).unwrap_or_else(|error| panic!("{error}")));
-    let tried = jobs.sum();
-    let lost = check_fixture(&files[0], |store| {
-        store.transact(&mut |txn| txn.put_record(RECORDS[0], None).map(|()| Verdict::Commit)).unwrap();
-    });
-    let (what, caught) = ("jobs in files of every format, redb", u64::from(lost.is_err()));
-    Proof { row: "R15", what, tried, failed: 0, seed: 0, planted: 1, caught }.print();
+    let files = fixtures::files(&directory(), "redb");
+    fixtures::prove(&files, open, "jobs in files of every format, redb");
 }
 
 /// A step, recorded, and what of it may be left. It is marked with 1 when it is done.

@@ -24,23 +24,18 @@ const CALLS: usize = 24;
 const FAILURES_MAX: usize = 8;
 /// Whoever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
+
 /// What changes files, or has to do with changing them.
-const CHANGES: [Operation; 7] = [
-    Operation::Write,
-    Operation::Sync,
-    Operation::Truncate,
-    Operation::Open,
-    Operation::Create,
-    Operation::Link,
-    Operation::Remove,
-];
+fn changes() -> Vec<Operation> {
+    Operation::ALL.into_iter().filter(|operation| *operation != Operation::Read).collect()
+}
 
 /// The ways in which an operation fails.
 fn kinds() -> Vec<(Vec<Operation>, Failure, bool)> {
     let mut kinds = Vec::new();
     for lasting in [false, true] {
         for error in [libc::EIO, libc::ENOSPC] {
-            kinds.push((CHANGES.to_vec(), Failure::Error(error), lasting));
+            kinds.push((changes(), Failure::Error(error), lasting));
         }
         for failure in [Failure::Short, Failure::ShortThen(libc::ENOSPC)] {
             kinds.push((vec![Operation::Write], failure, lasting));

@@ -10,7 +10,7 @@ const JOBS_MAX: usize = 10_000;
 ///
 /// # Errors
 /// What the store reports.
-pub fn described(snapshot: &impl Snapshot, records: &[&str]) -> Result<String, BackendError> {
+pub(crate) fn described(snapshot: &impl Snapshot, records: &[&str]) -> Result<String, BackendError> {
     let query = Query { filter: Filter::everything(), after: None, limit: JOBS_MAX, detail: Detail::Full };
     let mut text = String::new();
     for job in snapshot.select(&query)?.jobs {

@@ -13,6 +13,7 @@ mod conformance;
 pub mod damage;
 mod described;
 mod fixture;
+pub mod fixtures;
 #[cfg(any(feature = "redb", feature = "sqlite"))]
 pub mod fuzz;
 pub mod histories;
@@ -29,7 +30,6 @@ pub mod suite;
 pub mod zombies;
 
 pub use conformance::BEHAVIOURS;
-pub use described::described;
 pub use fixture::{Behind, Fixture, MemoryFixture};
 #[doc(hidden)]
 pub use run::run;

@@ -2,7 +2,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use poolqueue_core::lifecycle::JobState;
 
-use super::{Seat, Spot, Step};
+use super::{Entry, Seat, Spot, Step};
 use crate::tally::Tally;
 
 /// A sum over what stands in the lists, whatever the order: it tells whether they hold exactly what the records say
@@ -41,6 +41,15 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
+    /// A job came to the lists of those that can be claimed, or left them.
+    pub(super) fn move_ready(&mut self, step: Step, entry: Entry, suspect: bool) {
+        self.ready = match step {
+            Step::Take => self.ready + 1,
+            Step::Leave => self.ready.saturating_sub(1),
+        };
+        self.digest.change(step, (entry, suspect));
+    }
+
     /// Counts a job as [`Index`] would.
     pub(crate) fn count(&mut self, state: &JobState) {
         let seat = Seat::of(state);
@@ -57,10 +66,7 @@ impl Figures {
                 self.future += 1;
                 self.digest.change(Step::Take, (run_at, sequence, seat.id));
             }
-            Spot::Ready { entry, suspect } => {
-                self.ready += 1;
-                self.digest.change(Step::Take, (entry, suspect));
-            }
+            Spot::Ready { entry, suspect } => self.move_ready(Step::Take, entry, suspect),
         }
     }
 }

@@ -54,8 +54,7 @@ impl Loader {
             let name = labels.queue.clone();
             if let Some(lane) = Lane::of(labels, entries) {
                 let figures = &mut self.index.figures;
-                figures.ready += lane.len() as u64;
-                lane.iter().for_each(|entry| figures.digest.change(Step::Take, (entry, suspect)));
+                lane.iter().for_each(|entry| figures.move_ready(Step::Take, entry, suspect));
                 self.index.queues.entry(name).or_default().shelf(suspect).add(lane);
             }
         }

@@ -35,8 +35,18 @@ impl Scratch {
         Scratch { used: used.map(|(n, _)| n * BLOCK).collect(), directory, whole }
     }
 
+    /// Any bytes, the whole file with changes, or the whole file and what is to be put into its rows.
+    pub(super) fn drawn<'a>(&self, bytes: &'a [u8]) -> (Vec<u8>, Option<Input<'a>>) {
+        let mut input = Input::new(bytes);
+        match input.below(3) {
+            0 => (input.rest().to_vec(), None),
+            1 => (self.patched(&mut input), None),
+            _ => (self.whole.clone(), Some(input)),
+        }
+    }
+
     /// The whole file with a few places overwritten where it is not zero, and cut or extended.
-    pub(super) fn patched(&self, input: &mut Input<'_>) -> Vec<u8> {
+    fn patched(&self, input: &mut Input<'_>) -> Vec<u8> {
         let mut bytes = self.whole.clone();
         if input.below(8) == 7 {
             let block = usize::from(u16::from_le_bytes([input.byte(), input.byte()]));
@@ -51,11 +61,6 @@ impl Scratch {
             }
         }
         bytes
-    }
-
-    /// The whole file as it is.
-    pub(super) fn whole(&self) -> Vec<u8> {
-        self.whole.clone()
     }
 
     /// Hands a file of these bytes to `read`, and removes whatever is there then.

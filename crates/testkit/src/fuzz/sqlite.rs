@@ -43,12 +43,7 @@ pub(super) fn records(bytes: &[u8]) {
 /// Any bytes as a file, a whole file with changes, or one with any values in its columns, sealed anew or not.
 pub(super) fn stored_files(bytes: &[u8]) {
     SCRATCH.with(|scratch| {
-        let mut input = Input::new(bytes);
-        let (file, row) = match input.below(3) {
-            0 => (input.rest().to_vec(), None),
-            1 => (scratch.patched(&mut input), None),
-            _ => (scratch.whole(), Some(input)),
-        };
+        let (file, row) = scratch.drawn(bytes);
         scratch.with_file(&file, |path| {
             let reseal = row.is_some_and(|mut input| {
                 let reseal = input.flag();
