@@ -59,7 +59,9 @@ impl Site {
         let kind = match &error {
             E::DatabaseClosed => return BackendError::closed(),
             E::Io(error) => kind_of_io(error),
-            E::PreviousIo | E::Unsupported => BackendErrorKind::Io,
+            E::Unsupported => BackendErrorKind::Io,
+            // It wants nothing more of a file of which an operation failed.
+            E::PreviousIo => BackendErrorKind::Closed,
             E::ValueTooLarge(_) => BackendErrorKind::TooLarge,
             E::DatabaseAlreadyOpen | E::LockProtocolMismatch => {
                 let what = "is already open, here or in another process";

@@ -16,7 +16,6 @@ fn options() -> RedbOptions {
 impl Subject for Redb {
     type Store = RedbStore;
     const FILES: &'static [&'static str] = &[""];
-    const CHECK_SEES_ALL: bool = true;
 
     fn open(&self, path: &Path) -> Result<RedbStore, BackendError> {
         RedbStore::open(path, options())

@@ -97,21 +97,6 @@ impl Peers {
         let txn = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(engine)?;
         // Before anyone can see the number: a handle without a lock is gone.
         let (number, lock) = next_number(&txn, sql, site, &locks)?;
-        let entered = sweep(&txn, sql)
-            .map_err(engine)
-            .and_then(|()| enter(&txn, sql, site, number, lease))
-            .and_then(|()| txn.commit().map_err(engine));
-        match entered {
-            // What is stored can be read all the same. The handle enters with the first transaction that finds room.
-            Err(error) if error.kind() == BackendErrorKind::Full => {}
-            Err(error) => {
-                // The next handle of a damaged file may not find it to sweep it away.
-                drop(lock);
-                locks.remove(number);
-                return Err(error);
-            }
-            Ok(()) => {}
-        }
         let now = Instant::now();
         let mut peers = Peers {
             locks,
@@ -130,7 +115,23 @@ impl Peers {
             gone: Vec::new(),
             hung: Vec::new(),
         };
-        peers.check(conn, sql).map_err(engine)?;
+        // Everything is read before anything is committed: a file that is refused stays as it is.
+        let entered = sweep(&txn, sql)
+            .map_err(engine)
+            .and_then(|()| enter(&txn, sql, site, number, lease))
+            .and_then(|()| peers.check(&txn, sql).map_err(engine))
+            .and_then(|()| txn.commit().map_err(engine));
+        let entered = match entered {
+            // What is stored can be read all the same. The handle enters with the first transaction that finds room.
+            Err(error) if error.kind() == BackendErrorKind::Full => peers.check(conn, sql).map_err(engine),
+            entered => entered,
+        };
+        if let Err(error) = entered {
+            // The next handle of a damaged file may not find it to sweep it away.
+            drop(peers.lock);
+            peers.locks.remove(number);
+            return Err(error);
+        }
         Ok(peers)
     }
 

@@ -1,5 +1,7 @@
 //! Which version the tables have, and the steps to the one this program knows.
 
+use std::collections::BTreeMap;
+
 use poolqueue_core::{BackendError, BackendErrorKind};
 use poolqueue_migrations::{Migration, pending};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -85,6 +87,37 @@ pub(crate) fn migrate(
         txn.execute(&sql.put_meta, params![SCHEMA, value, seal_of_meta(SCHEMA, value)]).map_err(engine)?;
         txn.commit().map_err(engine)?;
     }
+}
+
+/// Compares what the tables, indexes and views were made with to what `steps` make them with.
+///
+/// # Errors
+/// `Corrupted` naming the first that is another or is missing; what SQLite reports.
+pub(crate) fn check(
+    conn: &Connection,
+    steps: &[Migration],
+    sql: &Sql,
+    site: &Site,
+) -> Result<(), BackendError> {
+    let engine = |error| site.engine("compare how the tables were made", error);
+    let fresh = Connection::open_in_memory().map_err(engine)?;
+    for step in steps {
+        fresh.execute_batch(&step.with_prefix(&sql.prefix)).map_err(engine)?;
+    }
+    let (found, expected) = (made_with(conn, sql).map_err(engine)?, made_with(&fresh, sql).map_err(engine)?);
+    match expected.iter().find(|(name, text)| found.get(*name) != Some(*text)) {
+        Some((name, _)) => {
+            let has =
+                if found.contains_key(name) { "is not made as this version makes it" } else { "is missing" };
+            Err(site.corrupted(format_args!("{name} {has}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// By their names, the statements with which tables, indexes and views were made.
+fn made_with(conn: &Connection, sql: &Sql) -> rusqlite::Result<BTreeMap<String, String>> {
+    conn.prepare(&sql.made_with)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 #[cfg(test)]

@@ -159,6 +159,25 @@ statements! {
     salvage_job = "SELECT {columns} FROM {p}jobs NOT INDEXED WHERE sequence = ?1";
     salvage_history = "SELECT number, at, event, from_status, to_status, attempt, assignee, message, seal \
         FROM {p}history WHERE job = ?1 ORDER BY number DESC";
+    /// How many rows each partial index lists, and how many it should: SQLite's own check sees what is missing in one and
+    /// not what is too much.
+    count_listed = "SELECT \
+        (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_ready WHERE phase = '{ready}' AND due = 1), \
+        (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_future \
+            WHERE phase = '{ready}' AND due = 0 AND run_at < 9223372036854775807), \
+        (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_deadline WHERE deadline IS NOT NULL), \
+        (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_held WHERE phase = '{held}'), \
+        (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_held_suspect WHERE phase = '{held}' AND suspect = 1), \
+        (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_finalized WHERE phase = '{final}')";
+    count_listable = "SELECT \
+        total(phase = '{ready}' AND due = 1), \
+        total(phase = '{ready}' AND due = 0 AND run_at < 9223372036854775807), \
+        total(deadline IS NOT NULL), \
+        total(phase = '{held}'), \
+        total(phase = '{held}' AND suspect = 1), \
+        total(phase = '{final}') FROM {p}jobs NOT INDEXED";
+    /// What the tables were made with.
+    made_with = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name GLOB '{p}*' ORDER BY name";
     count_rows = "SELECT (SELECT count(*) FROM {p}bodies), (SELECT count(*) FROM {p}outcomes), \
         (SELECT count(*) FROM {p}history), (SELECT count(*) FROM {p}ready_tags)";
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::codec::{Columns, Flaw, Names, Stored, StoredRow, stored_u64};
 use crate::reader::parts;
+use crate::schema;
 use crate::site::Site;
 use crate::sql::Sql;
 
@@ -25,19 +26,25 @@ const TABLES: [&str; 10] = [
     "reseals",
 ];
 
-/// Reads every row of every table and compares: SQLite's own check of tables and indexes; each row fits its seal;
-/// every job has a body, and an outcome, history and tags as its state says, and nothing else has; unique keys
-/// and unfinished jobs name each other; the counts are what the rows say.
+/// The indexes of jobs that list only some, in the order in which [`Sql::count_listed`] counts them.
+const PARTIAL: [&str; 6] =
+    ["jobs_ready", "jobs_future", "jobs_deadline", "jobs_held", "jobs_held_suspect", "jobs_finalized"];
+
+/// Reads every row of every table and compares: the tables are made as this version makes them; SQLite's own check of
+/// tables and indexes; each row fits its seal; every job has a body, and an outcome, history and tags as its state
+/// says, and nothing else has; unique keys and unfinished jobs name each other; the counts are what the rows say.
 ///
 /// # Errors
 /// `Corrupted` naming the first difference.
 pub(crate) fn verify(conn: &Connection, sql: &Sql, site: &Site) -> Result<Verified, BackendError> {
+    schema::check(conn, poolqueue_migrations::SQLITE, sql, site)?;
     let mut walk = Walk::new(conn, sql, site);
     walk.jobs()?;
     walk.nothing_is_left()?;
     walk.keys()?;
     walk.records()?;
     walk.counters()?;
+    check_partial_indexes(conn, sql, site)?;
     // Last, because it names pages instead of jobs.
     check_pages(conn, sql, site)?;
     Ok(Verified::new(walk.jobs, walk.entries, walk.counts))
@@ -70,6 +77,26 @@ fn check_tables(conn: &Connection, sql: &Sql, site: &Site) -> Result<(), Backend
         let found: String = conn.query_row(&check, [], |row| row.get(0)).map_err(engine)?;
         if found != "ok" {
             return Err(site.corrupted(format_args!("the table {}{table}: {found}", sql.prefix)));
+        }
+    }
+    Ok(())
+}
+
+/// No index lists a job that it should not list.
+fn check_partial_indexes(conn: &Connection, sql: &Sql, site: &Site) -> Result<(), BackendError> {
+    let counted = |statement: &str| {
+        conn.query_row(statement, [], |row| {
+            (0..PARTIAL.len()).map(|at| row.get::<_, f64>(at)).collect::<rusqlite::Result<Vec<f64>>>()
+        })
+        .map_err(|error| site.engine("count what the indexes list", error))
+    };
+    let (listed, listable) = (counted(&sql.count_listed)?, counted(&sql.count_listable)?);
+    for ((index, listed), listable) in PARTIAL.into_iter().zip(listed).zip(listable) {
+        if listed != listable {
+            let index = format!("{}{index}", sql.prefix);
+            return Err(
+                site.corrupted(format_args!("the index {index} lists {listed} jobs, and should {listable}"))
+            );
         }
     }
     Ok(())

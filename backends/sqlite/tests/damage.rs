@@ -374,3 +374,48 @@ fn a_row_beyond_the_end_of_the_file_is_damage() {
         .collect();
     assert!(!kinds.is_empty() && kinds.iter().all(|kind| *kind == BackendErrorKind::Corrupted), "{kinds:?}");
 }
+
+/// The pages on which two indexes begin, as offsets in the file.
+fn roots(path: &std::path::Path, names: [&str; 2]) -> [usize; 2] {
+    let conn = Connection::open(path).unwrap();
+    let page: i64 = conn.pragma_query_value(None, "page_size", |row| row.get(0)).unwrap();
+    names.map(|name| {
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+        let root: i64 = conn.query_row(root, [name], |row| row.get(0)).unwrap();
+        usize::try_from((root - 1) * page).unwrap()
+    })
+}
+
+/// SQLite's own check says nothing of what a partial index lists too much.
+#[test]
+fn verify_names_an_index_that_lists_what_it_should_not() {
+    const PAGE: usize = 4096;
+    let mut rig = filled();
+    rig.store.close().unwrap();
+    let [all, held] = roots(&rig.path(), ["poolqueue_jobs_id", "poolqueue_jobs_held"]);
+    let mut bytes = std::fs::read(rig.path()).unwrap();
+    bytes.copy_within(all..all + PAGE, held);
+    std::fs::write(rig.path(), bytes).unwrap();
+    rig.store = support::open(&rig.path());
+    check_corrupted(
+        rig.store.reader().snapshot().unwrap().verify(),
+        "poolqueue_jobs_held lists 8 jobs, and should 0",
+    );
+}
+
+#[test]
+fn verify_names_a_table_that_is_made_in_another_way() {
+    let rig = filled();
+    let conn = Connection::open(rig.path()).unwrap();
+    conn.execute_batch(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'tags          TEXT', 'tags          BLOB')
+             WHERE name = 'poolqueue_jobs'",
+    )
+    .unwrap();
+    drop(conn);
+    check_corrupted(
+        rig.store.reader().snapshot().unwrap().verify(),
+        "poolqueue_jobs is not made as this version makes it",
+    );
+}

@@ -16,8 +16,6 @@ fn options() -> SqliteOptions {
 impl Subject for Sqlite {
     type Store = SqliteStore;
     const FILES: &'static [&'static str] = &["", "-wal"];
-    /// It does not compare the text of the schema.
-    const CHECK_SEES_ALL: bool = false;
 
     fn open(&self, path: &Path) -> Result<SqliteStore, BackendError> {
         SqliteStore::open(path, options())

@@ -41,9 +41,6 @@ pub trait Subject {
     /// What follows the store's path in the names of its files, its own first: `""`, `"-wal"`.
     const FILES: &'static [&'static str];
 
-    /// Whether a store in which the full check finds nothing works. An engine may keep more for itself than the check looks at.
-    const CHECK_SEES_ALL: bool;
-
     /// Opens the store at a path, and makes one where there is none.
     ///
     /// # Errors

@@ -179,6 +179,9 @@ impl Trial {
             return Ok(Met::NotPlanted);
         }
         let backend = driver.backend();
+        if met == Met::GoneOn {
+            self.reopen_if_reading_is_refused(&*backend).await?;
+        }
         self.compare(&*backend, failed.number, failed).await?;
         if met == Met::Refused && self.in_place {
             let held = told("asking what is held", in_time("held", backend.held()).await?)?;
@@ -237,6 +240,16 @@ impl Trial {
         if self.in_place {
             told("reopening", in_time("reopening", backend.reopen()).await?)?;
             expect(backend.health().closed.is_none(), || "health says that it is closed".to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// redb wants nothing more of a file when a disk became full in the middle of a transaction: then after reopening.
+    async fn reopen_if_reading_is_refused(&self, backend: &dyn Backend) -> Checked<()> {
+        let refused =
+            |error: &BackendError| error.kind() == BackendErrorKind::Closed && self.engine == Engine::Redb;
+        if in_time("reading", everything(backend)).await?.as_ref().err().is_some_and(refused) {
+            told("reopening", in_time("reopening", backend.reopen()).await?)?;
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ fn tried<S: Subject>(
     mutation: &Mutation,
     directory: &Path,
 ) -> Result<Fate, String> {
-    let judge = Judge::new::<S>(sample, mutation);
+    let judge = Judge::new(sample, mutation);
     let damaged = mutation.apply(sample);
     let path = copy::<S>(&damaged, directory);
     let opened = subject.open(&path);

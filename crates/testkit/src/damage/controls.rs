@@ -72,7 +72,6 @@ struct Faulty<'a, S> {
 impl<S: Subject> Subject for Faulty<'_, S> {
     type Store = S::Store;
     const FILES: &'static [&'static str] = S::FILES;
-    const CHECK_SEES_ALL: bool = S::CHECK_SEES_ALL;
 
     fn open(&self, path: &Path) -> Result<S::Store, BackendError> {
         if path.ends_with("rescued") {

@@ -8,7 +8,7 @@ use poolqueue_core::{
 };
 
 use super::contents::{Reading, Whole};
-use super::{Contents, Mutation, Sample, Subject, sample};
+use super::{Contents, Mutation, Sample, sample};
 
 /// A job that no sample has.
 const NEW: u64 = 1 << 40;
@@ -21,15 +21,12 @@ pub(super) struct Judge<'a> {
     ever: &'a [Contents],
     /// Whether pages may be as they once were.
     old: bool,
-    /// Whether all calls work when the full check finds nothing.
-    check_sees_all: bool,
 }
 
 impl<'a> Judge<'a> {
-    pub(super) fn new<S: Subject>(sample: &'a Sample, mutation: &Mutation) -> Self {
+    pub(super) fn new(sample: &'a Sample, mutation: &Mutation) -> Self {
         let whole = sample.whole(mutation.file);
-        let check_sees_all = S::CHECK_SEES_ALL;
-        Judge { whole, ever: &sample.states, old: mutation.may_be_old(), check_sees_all }
+        Judge { whole, ever: &sample.states, old: mutation.may_be_old() }
     }
 
     /// Where a single piece may be from.
@@ -69,9 +66,7 @@ impl<'a> Judge<'a> {
         match worked.and(closed) {
             Ok(()) => Ok(sound),
             Err(Wrong::Answer(what)) => Err(what),
-            Err(Wrong::Error(error)) if sound && self.check_sees_all => {
-                Err(format!("the full check finds nothing, but: {error}"))
-            }
+            Err(Wrong::Error(error)) if sound => Err(format!("the full check finds nothing, but: {error}")),
             Err(Wrong::Error(error)) => self.refusal(&error).map(|()| false),
         }
     }
