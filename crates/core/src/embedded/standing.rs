@@ -191,13 +191,19 @@ fn take(serving: &mut Serving<'_>, claim: &Claim, candidate: &JobState) -> Resul
             candidate.id
         )));
     };
-    match txn.job(&transition.after) {
+    // An engine may take a read that failed once for damage. A second look costs nothing where it finds the same.
+    let is_damaged = |error: &BackendError| error.kind() == BackendErrorKind::Corrupted;
+    let found = match txn.job(&transition.after) {
+        Err(error) if is_damaged(&error) => txn.job(&transition.after),
+        found => found,
+    };
+    match found {
         Ok(job) => {
             claim.slots.reserve(1);
             claimed.insert(job.lease(), Arc::clone(&claim.slots));
             Ok(Some(job))
         }
-        Err(error) if error.kind() == BackendErrorKind::Corrupted => {
+        Err(error) if is_damaged(&error) => {
             let failure = Failure::new(error.to_string()).kind(FailureKind::Decode).no_retry();
             let failed = Event::FailRetry { failure, random: 0 };
             apply_own(*txn, &transition.after, &failed, *now, *history_max, done)?;

@@ -200,3 +200,16 @@ async fn writer_sleeps_when_jobs_are_left_and_nobody_waits() {
     }
     assert!(clock.looks() <= before + 100 + 2, "{} looks at the clock", clock.looks() - before);
 }
+
+/// An engine that takes a read that failed once for damage would cost a healthy job.
+#[tokio::test]
+async fn a_job_is_given_up_as_damaged_only_when_it_is_so_twice() {
+    let rig = Rig::new();
+    rig.commit(add_plain([1, 2])).await;
+    rig.faults.spoil_job(id(1), 1);
+    rig.faults.spoil_job(id(2), 2);
+    let claimed = rig.claim(at_once(&Slots::new(2))).await;
+    assert_eq!(ids(&claimed), [id(1)]);
+    assert_eq!((rig.status(1).await, rig.status(2).await), (Status::Running, Status::Dead));
+    rig.backend.verify().await.unwrap();
+}

@@ -56,6 +56,8 @@ struct Plan {
     commit: Option<Fault>,
     /// Touching these jobs fails.
     broken: HashMap<JobId, BackendError>,
+    /// So many readings of what these jobs carry find it damaged.
+    unreadable: HashMap<JobId, u32>,
     /// Whether no transaction begins until the store is reopened.
     refuses: bool,
     /// Whether the next transaction panics outside of all guards.
@@ -89,6 +91,11 @@ impl Faults {
     /// Loading or storing this job fails from now on.
     pub(super) fn break_job(&self, id: JobId, error: BackendError) {
         self.lock().broken.insert(id, error);
+    }
+
+    /// The next `times` readings of what this job carries find it damaged.
+    pub(super) fn spoil_job(&self, id: JobId, times: u32) {
+        self.lock().unreadable.insert(id, times);
     }
 
     /// From now on others write to the store, too: the next transaction is told this.
@@ -224,6 +231,10 @@ impl Txn for FaultyTxn<'_> {
     }
 
     fn job(&mut self, state: &JobState) -> Result<Job, BackendError> {
+        if let Some(times) = self.faults.lock().unreadable.get_mut(&state.id).filter(|times| **times > 0) {
+            *times -= 1;
+            return Err(BackendError::corrupted(format!("the body of job {} is damaged", state.id)));
+        }
         self.txn.job(state)
     }
 
