@@ -22,6 +22,9 @@ use trial::{Met, Planted, Trial};
 const CALLS: usize = 24;
 /// So many failures say enough.
 const FAILURES_MAX: usize = 8;
+/// How often each fault of the harness is planted, and on how many lives at most.
+const CONTROLS: usize = 4;
+const CONTROL_LIVES: u64 = 10;
 /// Whoever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -164,7 +167,7 @@ fn prove(engine: Engine, name: &str, usual: u64, what: &'static str) {
             }
         }
         if round == 0 {
-            planted = control(&course);
+            planted = control(engine, seed);
         }
         if tried >= wanted {
             break;
@@ -180,21 +183,31 @@ fn prove(engine: Engine, name: &str, usual: u64, what: &'static str) {
 
 /// The same trials with a harness that takes an error for an acknowledgement, or loses something: how many, and how many
 /// of those were caught.
-fn control(course: &Course) -> (u64, u64) {
+fn control(engine: Engine, seed: u64) -> (u64, u64) {
     let (mut planted, mut caught) = (0, 0);
-    let lasts = |number: &usize| course.plans[*number].lasting && course.plans[*number].operations.len() > 1;
-    let lasting: Vec<usize> = (0..course.plans.len()).filter(lasts).collect();
     for fault in [Planted::Acknowledged, Planted::Lost, Planted::JobLost] {
-        // Whether a fault could be planted is known afterwards: of many trials the first few where it was. The early
-        // ones fail while the store is made.
-        let trials = evenly(lasting.len(), 200).skip(20).map(|at| course.run(lasting[at], fault));
-        let caught_or_not = trials.filter(|met| *met != Ok(Met::NotPlanted)).map(|met| met.is_err());
-        let outcomes: Vec<bool> = caught_or_not.take(4).collect();
-        assert!(!outcomes.is_empty(), "{fault:?} could not be planted");
-        planted += outcomes.len() as u64;
+        // Whether a fault could be planted is known afterwards: of many trials the first few where it was.
+        let outcomes = (0..CONTROL_LIVES).flat_map(|life| control_trials(engine, seed + life, fault));
+        let outcomes: Vec<bool> = outcomes.take(CONTROLS).collect();
+        planted += CONTROLS as u64;
         caught += outcomes.iter().filter(|caught| **caught).count() as u64;
     }
     (planted, caught)
+}
+
+/// Of one life, whether the fault was caught in each trial where it could be planted.
+fn control_trials(engine: Engine, seed: u64, fault: Planted) -> impl Iterator<Item = bool> {
+    let course = Course::new(engine, seed);
+    let lasts = |number: &usize| course.plans[*number].lasting && course.plans[*number].operations.len() > 1;
+    let lasting: Vec<usize> = (0..course.plans.len()).filter(lasts).collect();
+    // The early ones fail while the store is made.
+    let trials = evenly(lasting.len(), 200).skip(20).map(move |at| course.run(lasting[at], fault));
+    trials.filter(|met| *met != Ok(Met::NotPlanted)).map(move |met| {
+        if let Ok(met) = &met {
+            eprintln!("{fault:?} was not caught, the trial met {met:?}");
+        }
+        met.is_err()
+    })
 }
 
 #[test]
