@@ -21,9 +21,9 @@ mod sink;
 
 pub use contender::{Contender, Res, Work};
 pub use figures::{Percentiles, median};
-pub use measure::{Enqueued, Outcome, drain, enqueue_for, fill};
+pub use measure::{Enqueued, Outcome, drain, drained, enqueue_for, fill};
 pub use measurement::Measurement;
-pub use order::Order;
+pub use order::{Order, seconds};
 pub use program::{Listing, More, Program, run};
 pub use shape::Shape;
 pub use sink::{PAYLOAD_BYTES, Sink, payload};

@@ -190,12 +190,18 @@ pub async fn drain<C: Contender>(
 ) -> Res<Outcome> {
     let start = Instant::now();
     let running = contender.start(work, sink.clone()).await?;
-    wait(&sink, jobs, start + span).await;
+    let outcome = drained(&sink, jobs, start, span).await;
+    contender.stop(running).await?;
+    Ok(Outcome { doubled: sink.doubled(), ..outcome })
+}
+
+/// Waits until workers have done `jobs` jobs, or `span` is over, and says how long they took from `start` on.
+pub async fn drained(sink: &Sink, jobs: u64, start: Instant, span: Duration) -> Outcome {
+    wait(sink, jobs, Instant::now() + span).await;
     let done = sink.dones().min(jobs);
     let took = if done == jobs { sink.last_done() - start } else { start.elapsed() };
-    let lost = lost(&sink, jobs).await;
-    contender.stop(running).await?;
-    Ok(Outcome { jobs: done, span: took, lost, doubled: sink.doubled(), ..Outcome::default() })
+    let lost = lost(sink, jobs).await;
+    Outcome { jobs: done, span: took, lost, doubled: sink.doubled(), ..Outcome::default() }
 }
 
 /// Waits until `jobs` jobs are done, or the time is up.

@@ -71,7 +71,7 @@ impl Order {
                 "--mode" => mode = Some(value.clone()),
                 "--shape" => shape = Some(value.parse()?),
                 "--dir" => dir = Some(PathBuf::from(value)),
-                "--seconds" => seconds = positive(name, value)?,
+                "--seconds" => seconds = self::seconds(name, value)?,
                 "--jobs" => jobs = value.parse().map_err(wrong)?,
                 _ => return Err(format!("there is no option {name}")),
             }
@@ -89,8 +89,11 @@ impl Order {
     }
 }
 
-/// A number of seconds that makes sense: more than none, at most an hour.
-fn positive(name: &str, value: &str) -> Result<f64, String> {
+/// Reads the value of the option `name`: seconds, more than none, at most an hour.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn seconds(name: &str, value: &str) -> Result<f64, String> {
     let number: Option<f64> = value.parse().ok();
     number
         .filter(|seconds| *seconds > 0.0 && *seconds <= 3_600.0)
