@@ -21,7 +21,7 @@ mod sink;
 
 pub use contender::{Contender, Res, Work};
 pub use figures::{Percentiles, median};
-pub use measure::{Enqueued, Outcome, drain, drained, enqueue_for, fill};
+pub use measure::{Enqueued, Outcome, claims, drain, drained, enqueue_for, fill};
 pub use measurement::Measurement;
 pub use order::{Order, seconds};
 pub use program::{Listing, More, Program, run};

@@ -25,8 +25,8 @@ const STALL: Duration = Duration::from_secs(10);
 /// Jobs that may be enqueued and not done while enqueuing and draining are kept in balance.
 const STEADY_BACKLOG: usize = 1_024;
 
-/// More than any machine enqueues while it is measured: the numbers that a sink can tell apart.
-const STEADY_JOBS_MAX: u64 = 1 << 26;
+/// More than are enqueued singly in a second: the numbers that a sink can tell apart.
+const STEADY_JOBS_A_SECOND: f64 = 1e6;
 
 /// The streams of a drain.
 const DRAIN: Work = Work { streams: 4, capacity: 16, batched: false };
@@ -61,15 +61,15 @@ pub(crate) async fn measure<C: Contender>(contender: &Arc<C>, order: &Order) -> 
         Shape::Steady => steady(contender, order).await,
         Shape::Idle => latency::idle(contender, order).await,
         Shape::Loaded => latency::loaded(contender, order).await,
-        Shape::Backlog(jobs) => backlog::claims(contender, order, jobs).await,
-        Shape::Tags(_) | Shape::Cleanup(_) | Shape::Streams(_) | Shape::TagStreams(_) | Shape::Queues(_) => {
-            Err(format!("{} cannot do {}", C::NAME, order.shape).into())
-        }
+        Shape::Backlog(jobs) => backlog::backlog(contender, order, jobs).await,
+        shape => Err(format!("{} cannot do {shape}", C::NAME).into()),
     }
 }
 
 /// What is measured once the store is closed.
 pub(crate) use backlog::{Reopened, reopen, reopened};
+
+pub use backlog::claims;
 
 async fn enqueue<C: Contender>(contender: &Arc<C>, order: &Order, callers: u64) -> Res<Outcome> {
     let warm_up = Instant::now() + order.span() / 10;
@@ -77,30 +77,21 @@ async fn enqueue<C: Contender>(contender: &Arc<C>, order: &Order, callers: u64) 
     let start = Instant::now();
     let done = enqueue_for(contender, warm.next, u64::MAX, callers, start + order.span()).await?;
     let jobs = done.times.len() as u64;
-    let bytes = machine::bytes_below(&order.dir)? as f64 / (warm.times.len() as u64 + jobs).max(1) as f64;
-    Ok(Outcome {
-        jobs,
-        span: start.elapsed(),
-        times: done.times,
-        bytes_per_job: Some(bytes),
-        ..Outcome::default()
-    })
+    Ok(Outcome { jobs, span: start.elapsed(), times: done.times, ..Outcome::default() })
 }
 
 async fn batch<C: Contender>(contender: &Arc<C>, order: &Order, jobs: u64) -> Res<Outcome> {
     contender.enqueue_batch((0..jobs).map(payload).collect()).await?;
     let (mut next, mut times) = (jobs, Vec::new());
-    let start = Instant::now();
-    while start.elapsed() < order.span() {
+    let deadline = Instant::now() + order.span();
+    while Instant::now() < deadline {
         let payloads = (next..next + jobs).map(payload).collect();
         let call = Instant::now();
         contender.enqueue_batch(payloads).await?;
         times.push(call.elapsed());
         next += jobs;
     }
-    let span = start.elapsed();
-    let bytes = machine::bytes_below(&order.dir)? as f64 / next as f64;
-    Ok(Outcome { jobs: next - jobs, span, times, bytes_per_job: Some(bytes), ..Outcome::default() })
+    Ok(Outcome { jobs: next - jobs, span: times.iter().sum(), times, ..Outcome::default() })
 }
 
 /// What callers that enqueued report.
@@ -227,7 +218,8 @@ async fn lost(sink: &Sink, jobs: u64) -> u64 {
 
 async fn steady<C: Contender>(contender: &Arc<C>, order: &Order) -> Res<Outcome> {
     let places = Arc::new(Semaphore::new(STEADY_BACKLOG));
-    let sink = Sink::freeing(STEADY_JOBS_MAX, Arc::clone(&places));
+    let end = (STEADY_JOBS_A_SECOND * order.seconds) as u64 + STEADY_BACKLOG as u64;
+    let sink = Sink::freeing(end, Arc::clone(&places));
     let running = contender.start(DRAIN, sink.clone()).await?;
     let start = Instant::now();
     let deadline = start + order.span();
@@ -243,6 +235,9 @@ async fn steady<C: Contender>(contender: &Arc<C>, order: &Order) -> Res<Outcome>
                 };
                 place?.forget();
                 let number = next.fetch_add(1, Relaxed);
+                if number >= end {
+                    break;
+                }
                 let call = Instant::now();
                 contender.enqueue(payload(number)).await?;
                 times.push(call.elapsed());

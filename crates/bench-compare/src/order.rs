@@ -22,9 +22,11 @@ pub struct Order {
     pub jobs: u64,
 }
 
-/// A fill takes at most this many times as long as the measurement; what waits then is enough. A backlog is filled
-/// whatever it takes.
+/// A fill takes at most this many times as long as the measurement; what waits then is enough.
 const FILL_SPANS: u32 = 4;
+
+/// What a measurement may take besides, and again for each million of jobs begun.
+const LIMIT: Duration = Duration::from_secs(120);
 
 impl Order {
     /// The span that is measured.
@@ -37,6 +39,13 @@ impl Order {
     #[must_use]
     pub fn fill_span(&self) -> Duration {
         self.span() * FILL_SPANS
+    }
+
+    /// How long the whole of it may take.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        let millions = u32::try_from(self.shape.size().div_ceil(1_000_000)).unwrap_or(u32::MAX);
+        LIMIT.saturating_add(self.fill_span() * 2).saturating_add(LIMIT.saturating_mul(millions))
     }
 
     /// The arguments that [`parse`](Self::parse) reads.

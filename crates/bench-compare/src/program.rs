@@ -138,8 +138,17 @@ impl Program {
             eprintln!("there is no contender {:?} on {:?}", order.contender, order.engine);
             return ExitCode::from(2);
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(act(entry)(order)));
+        let done = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(Into::into)
+            .and_then(|runtime| {
+                let limit = order.limit();
+                let done = runtime.block_on(async { tokio::time::timeout(limit, act(entry)(order)).await });
+                // Some contenders never end the threads that they have started.
+                runtime.shutdown_background();
+                done.unwrap_or_else(|_| Err(format!("it was not done in {limit:?}").into()))
+            });
         match done {
             Ok(value) => {
                 print_line(&value);

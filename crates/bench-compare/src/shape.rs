@@ -22,6 +22,8 @@ pub enum Shape {
     Backlog(u64),
     /// So many jobs wait, one in a hundred with a tag: the drain of those, and of as many without asking for a tag.
     Tags(u64),
+    /// 10,000 jobs wait behind so many of a higher priority that are not due: the time to claim and complete 16.
+    Future(u64),
     /// So many finished jobs are cleaned up while others enqueue.
     Cleanup(u64),
     /// A drain by so many streams.
@@ -33,13 +35,14 @@ pub enum Shape {
 }
 
 /// Makes a shape of its size.
-type Sized = fn(u64) -> Shape;
+type Make = fn(u64) -> Shape;
 
-const SIZED: [(&str, Sized); 8] = [
+const SIZED: [(&str, Make); 9] = [
     ("enqueue", Shape::Enqueue),
     ("batch", Shape::Batch),
     ("backlog", Shape::Backlog),
     ("tags", Shape::Tags),
+    ("future", Shape::Future),
     ("cleanup", Shape::Cleanup),
     ("streams", Shape::Streams),
     ("tag-streams", Shape::TagStreams),
@@ -72,6 +75,7 @@ impl Shape {
             | Shape::Batch(size)
             | Shape::Backlog(size)
             | Shape::Tags(size)
+            | Shape::Future(size)
             | Shape::Cleanup(size)
             | Shape::Streams(size)
             | Shape::TagStreams(size)
@@ -98,7 +102,7 @@ impl Shape {
         match self {
             Shape::Batch(jobs) => jobs,
             Shape::DrainBatched => 256,
-            Shape::Backlog(_) | Shape::Drain | Shape::Tags(_) | Shape::Queues(_) => 16,
+            Shape::Backlog(_) | Shape::Future(_) | Shape::Drain | Shape::Tags(_) | Shape::Queues(_) => 16,
             _ => 1,
         }
     }

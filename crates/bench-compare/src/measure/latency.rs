@@ -18,8 +18,8 @@ const IDLE_WARM_UP: u64 = 20;
 /// A job that has not come for so long is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Jobs by which the rate of the drain is found.
-const RATE_JOBS: u64 = 20_000;
+/// Jobs by which the rate of the drain is found: so many more each time, until they last long enough.
+const RATE_JOBS: [u64; 3] = [256, 2_048, 16_384];
 
 /// How often jobs are enqueued under load.
 const TICK: Duration = Duration::from_micros(250);
@@ -66,16 +66,11 @@ pub(super) async fn idle<C: Contender>(contender: &Arc<C>, order: &Order) -> Res
 
 /// Jobs at half the rate of the drain, each at its time whether or not those before are done.
 pub(super) async fn loaded<C: Contender>(contender: &Arc<C>, order: &Order) -> Res<Outcome> {
-    let first = fill(contender, RATE_JOBS.min(order.jobs), Some(Instant::now() + order.span())).await?;
-    let drained = drain(contender, Sink::new(first), first, DRAIN, PATIENCE).await?;
-    if drained.jobs < first || first == 0 {
-        return Err(format!("{} of {first} jobs were drained in {PATIENCE:?}", drained.jobs).into());
-    }
-    let rate = first as f64 / drained.span.as_secs_f64() / 2.0;
+    let rate = drain_rate(contender, order).await? / 2.0;
     let jobs = ((rate * order.seconds) as u64).max(1);
-    let (sink, mut hits) = Sink::keeping(first + jobs, Kept::Hits);
+    let (sink, mut hits) = Sink::keeping(jobs, Kept::Hits);
     let running = contender.start(DRAIN, sink.clone()).await?;
-    let arrivals = Arrivals { start: Instant::now(), first, jobs, rate };
+    let arrivals = Arrivals { start: Instant::now(), jobs, rate };
     let feeder = {
         let (contender, handle) = (Arc::clone(contender), Handle::current());
         tokio::task::spawn_blocking(move || arrivals.feed(&contender, &handle))
@@ -99,11 +94,27 @@ pub(super) async fn loaded<C: Contender>(contender: &Arc<C>, order: &Order) -> R
     Ok(outcome)
 }
 
+/// Jobs a second that are drained.
+async fn drain_rate<C: Contender>(contender: &Arc<C>, order: &Order) -> Res<f64> {
+    let mut rate = 0.0;
+    for wanted in RATE_JOBS {
+        let jobs = fill(contender, wanted, None).await?;
+        let drained = drain(contender, Sink::new(jobs), jobs, DRAIN, PATIENCE).await?;
+        if drained.jobs < jobs {
+            return Err(format!("{} of {jobs} jobs were drained in {PATIENCE:?}", drained.jobs).into());
+        }
+        rate = jobs as f64 / drained.span.as_secs_f64();
+        if drained.span > order.span() / 4 {
+            break;
+        }
+    }
+    Ok(rate)
+}
+
 /// Jobs that come at a steady rate.
 #[derive(Clone, Copy)]
 struct Arrivals {
     start: Instant,
-    first: u64,
     jobs: u64,
     /// Jobs a second.
     rate: f64,
@@ -111,16 +122,17 @@ struct Arrivals {
 
 impl Arrivals {
     fn due(&self, number: u64) -> Instant {
-        self.start + Duration::from_secs_f64(number.saturating_sub(self.first) as f64 / self.rate)
+        self.start + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
     /// Enqueues each job when it is due, on a thread, since the runtime's timer ticks in milliseconds. Returns the calls
     /// under way and how many jobs were left out.
     fn feed<C: Contender>(&self, contender: &Arc<C>, runtime: &Handle) -> (JoinSet<Res<()>>, u64) {
         let mut calls = JoinSet::new();
-        let (mut number, mut left_out) = (self.first, 0);
-        while number < self.first + self.jobs {
-            while number < self.first + self.jobs && self.due(number) <= Instant::now() {
+        let (mut number, mut left_out) = (0, 0);
+        while number < self.jobs {
+            while number < self.jobs && self.due(number) <= Instant::now() {
+                // A call that failed shows as a job that is lost.
                 while calls.len() >= UNDER_WAY_MAX / 2 && calls.try_join_next().is_some() {}
                 if calls.len() < UNDER_WAY_MAX {
                     let (contender, payload) = (Arc::clone(contender), payload(number));

@@ -9,10 +9,11 @@ Usage: bench-compare [options]
 
   --shape SHAPE      only this one: a name, or all sizes of a family; may be repeated
                      enqueue-1 enqueue-16 enqueue-64 enqueue-256 batch-1000 drain drain-batched steady idle loaded
-                     backlog-N tags-N cleanup-N streams-10000 tag-streams-1000 queues-10000
+                     backlog-N tags-N future-N cleanup-N streams-10000 tag-streams-1000 queues-10000
   --contender NAME   only this one; may be repeated
   --rounds N         the contenders take turns so many times, medians count; 3 unless told
   --quick            one round, shorter measurements, smaller backlogs
+  --jobs N           jobs in a drain; 100,000 unless told
   --seconds S        how long one measurement takes; 1 unless told
   --backlog N        also a backlog of N jobs
   --rival PATH       a program that holds further contenders; may be repeated
@@ -73,6 +74,7 @@ impl Scale {
             Shape::Backlog(SMALL_BACKLOG),
             Shape::Backlog(self.backlog),
             Shape::Tags(self.backlog),
+            Shape::Future(self.backlog),
             Shape::Cleanup(self.cleanup),
             Shape::Streams(10_000),
             Shape::TagStreams(1_000),

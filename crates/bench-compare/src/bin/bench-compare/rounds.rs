@@ -106,7 +106,10 @@ fn plan<'a>(entrants: &'a [Entrant], asked: &Arguments) -> Vec<(&'a Entrant, Sha
 }
 
 fn is_large(shape: Shape) -> bool {
-    matches!(shape, Shape::Backlog(size) | Shape::Tags(size) | Shape::Cleanup(size) if size >= LARGE)
+    matches!(
+        shape,
+        Shape::Backlog(size) | Shape::Tags(size) | Shape::Future(size) | Shape::Cleanup(size) if size >= LARGE
+    )
 }
 
 /// One measurement, in a process of its own.

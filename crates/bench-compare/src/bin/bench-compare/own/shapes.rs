@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bench_compare::{
-    Order, Outcome, Percentiles, Res, Shape, Sink, Work, drain, drained, enqueue_for, fill, payload,
+    Order, Outcome, Percentiles, Res, Shape, Sink, Work, claims, drain, drained, enqueue_for, fill, payload,
 };
-use poolqueue::{NewJob, PoolQueue};
+use poolqueue::{NewJob, PoolQueue, Priority};
 
 use super::ours::{Engine, Grouped, Ours, Running};
 
 /// The families of the shapes that [`measure`] knows.
-pub const FAMILIES: &[&str] = &["tags", "cleanup", "streams", "tag-streams", "queues"];
+pub const FAMILIES: &[&str] = &["tags", "future", "cleanup", "streams", "tag-streams", "queues"];
 
 const FILL_BATCH: u64 = 1_000;
 
@@ -21,6 +21,10 @@ const RARE: u64 = 100;
 
 /// What has to end before the figures are taken may take so long.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Jobs that are due, behind those that are not.
+const DUE: u64 = 10_000;
+const DAY: Duration = Duration::from_secs(86_400);
 
 type Store<E> = Ours<E, Grouped>;
 
@@ -32,6 +36,7 @@ pub fn measure<E: Engine>(
     Box::pin(async move {
         match order.shape {
             Shape::Tags(jobs) => tags(store.queue(), &order, jobs).await,
+            Shape::Future(jobs) => future(&store, &order, jobs).await,
             Shape::Cleanup(jobs) => cleanup(&store, &order, jobs).await,
             Shape::Streams(streams) => streams_of_one(&store, &order, streams).await,
             Shape::TagStreams(tags) => tag_streams(store.queue(), &order, tags).await,
@@ -81,6 +86,14 @@ async fn drain_by(
     let outcome = drained(&sink, wanted, start, order.fill_span()).await;
     running.stop().await?;
     Ok(outcome)
+}
+
+/// Few jobs are due, and many of a higher priority are not.
+async fn future<E: Engine>(store: &Arc<Store<E>>, order: &Order, jobs: u64) -> Res<Outcome> {
+    let later = |_, job: NewJob| job.run_after(DAY).priority(Priority::HIGH);
+    fill_with(store.queue(), jobs, later).await?;
+    fill(store, DUE, None).await?;
+    claims(store, order, DUE).await
 }
 
 /// Finished jobs are deleted while callers enqueue; before that, callers enqueue alone.

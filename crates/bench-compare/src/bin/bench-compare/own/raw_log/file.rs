@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -54,7 +54,7 @@ impl Log {
             group: Vec::with_capacity(1 << 20),
         };
         log.fill_ahead()?;
-        std::fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
         Ok((log, waiting))
     }
 
@@ -90,7 +90,6 @@ impl Log {
         let wanted = self.end + self.group.len() as u64 + ZEROES as u64;
         let missing = wanted.saturating_sub(self.filled_to) as usize;
         self.file.write_all_at(&vec![0; missing], self.filled_to)?;
-        self.file.flush()?;
         self.file.sync_all()?;
         self.filled_to = self.filled_to.max(wanted);
         Ok(())
@@ -104,4 +103,43 @@ fn record(content: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let from = at + HEADER_BYTES;
     let body = content.get(from..from.checked_add(length)?)?;
     (length > 0 && crc32fast::hash(body) == checksum).then_some((body, from + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_opened_again_has_what_is_not_done_and_goes_on_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let (mut log, waiting) = Log::open(&path).unwrap();
+        assert!(waiting.is_empty());
+        for (kind, id, payload) in
+            [(Kind::Added, 0, "a"), (Kind::Added, 1, "b"), (Kind::Claimed, 0, ""), (Kind::Claimed, 1, "")]
+        {
+            log.put(kind, id, payload);
+        }
+        log.commit().unwrap();
+        log.put(Kind::Done, 0, "");
+        log.commit().unwrap();
+        let (mut again, waiting) = Log::open(&path).unwrap();
+        assert_eq!(waiting, BTreeMap::from([(1, "b".to_owned())]));
+        again.put(Kind::Added, 2, "c");
+        again.commit().unwrap();
+        assert_eq!(Log::open(&path).unwrap().1.len(), 2);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_damaged_ends_the_records() {
+        let mut content = vec![3, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9];
+        content[4..8].copy_from_slice(&crc32fast::hash(&[7, 8, 9]).to_le_bytes());
+        assert_eq!(record(&content, 0), Some((&[7, 8, 9][..], 11)));
+        assert_eq!(record(&content, 11), None);
+        assert_eq!(record(&content[..10], 0), None);
+        content[9] = 0;
+        assert_eq!(record(&content, 0), None);
+        assert_eq!(record(&[255; 16], 0), None);
+        assert_eq!(record(&[0; 16], 0), None);
+    }
 }
