@@ -7,6 +7,9 @@ use bench_compare::{Measurement, median};
 
 use crate::rounds::Failure;
 
+/// The figure that says how many of several rounds are void.
+const VOID_ROUNDS: &str = "void_rounds";
+
 /// The rounds of one contender in one shape as one measurement: medians of the rounds that are not void, or of all of them
 /// when every one is.
 pub fn medians(measurements: &[Measurement]) -> Vec<Measurement> {
@@ -33,6 +36,10 @@ fn of(rounds: &[&Measurement]) -> Measurement {
     for name in counted.iter().flat_map(|round| round.figures.keys()) {
         let values = counted.iter().filter_map(|round| round.figures.get(name).copied());
         figures.extend(median(values).map(|value| (name.clone(), value)));
+    }
+    let void_rounds = rounds.iter().filter(|round| round.void).count();
+    if void_rounds > 0 && rounds.len() > 1 {
+        figures.insert(VOID_ROUNDS.to_owned(), void_rounds as f64);
     }
     Measurement {
         jobs: middle(|round| Some(round.jobs as f64)).unwrap_or_default() as u64,
@@ -189,6 +196,7 @@ pub mod tests {
         let medians = medians(&rounds);
         assert_eq!(medians.len(), 2);
         assert!((medians[0].jobs_per_s - 2.0).abs() < 1e-9 && !medians[0].void);
+        assert_eq!(medians[0].figures.get(VOID_ROUNDS), Some(&1.0));
         let only_void = super::medians(std::slice::from_ref(&void));
         assert!(only_void[0].void && (only_void[0].jobs_per_s - 1_000.0).abs() < 1e-9);
     }
