@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask help` lists them.
 
 mod manifest;
+mod program;
 mod prove;
 mod tidy;
 mod tree;

@@ -4,7 +4,6 @@ mod line;
 mod mutants;
 mod plant;
 mod planted;
-mod program;
 mod rows;
 mod scoreboard;
 

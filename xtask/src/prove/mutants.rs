@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::program::{Ended, Program};
+use crate::program::{Ended, Program};
 use crate::{Failed, tree};
 
 /// A package whose code is changed, and the tests that have to notice: what follows `cargo test`.

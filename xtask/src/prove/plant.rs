@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::planted::{PLANTS, Plant};
-use super::program::{Ended, Program};
+use crate::program::{Ended, Program};
 use crate::{Failed, tree};
 
 /// The longest a test may take. One that never ends with the fault and does without it has noticed.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::line::Line;
-use super::program::{Ended, Program};
 use super::rows::{Place, ROWS, Row};
+use crate::program::{Ended, Program};
 use crate::{Failed, tree};
 
 /// The longest a row may take: a release figure takes hours, a hang for ever.
