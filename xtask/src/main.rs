@@ -3,6 +3,7 @@
 mod manifest;
 mod program;
 mod prove;
+mod rivals;
 mod tidy;
 mod tree;
 
@@ -27,6 +28,11 @@ Usage: cargo xtask <chore>
               plants each of the twelve faults in a copy of the tree; exits with 1 when a test does not notice
             prove mutants K/N [PACKAGE]
               tries part K (from 0) of N of all small changes that cargo-mutants makes to core and the stores
+
+  rivals    builds the queues in benches/rivals and measures them beside poolqueue; exits with 1 when one cannot be
+
+            rivals [ARGUMENT...]
+              as bench-compare takes them; `cargo run --release -p bench-compare -- --help` lists them
 ";
 
 /// Why a chore did not succeed. Its text is for the person who ran it.
@@ -66,6 +72,7 @@ fn run(arguments: &[&str]) -> Result<String, Failed> {
         ["prove", "planted", numbers @ ..] => prove::planted(&planted(numbers)?),
         ["prove", "mutants", shard] => prove::mutants(shard, None),
         ["prove", "mutants", shard, package] => prove::mutants(shard, Some(package)),
+        ["rivals", arguments @ ..] => rivals::run(arguments),
         ["prove", arguments @ ..] => prove::run(&chosen(arguments)?),
         [chore @ ("help" | "features" | "tidy"), extra, ..] => {
             Err(Failed::Usage(format!("{chore} takes no argument, {extra:?} was given")))
@@ -121,7 +128,7 @@ mod tests {
     #[test]
     fn help_names_every_chore_and_unknown_ones_are_refused_by_name() {
         let Ok(help) = run(&[]) else { panic!("help fails") };
-        for chore in ["help", "features", "tidy", "prove"] {
+        for chore in ["help", "features", "tidy", "prove", "rivals"] {
             assert!(help.contains(&format!("  {chore} ")), "{chore}");
         }
         let mistakes = [
