@@ -42,7 +42,7 @@ use streams::Streams;
 use sweeper::Sweeper;
 
 /// Changes in one transaction of an action on many jobs: larger ones would hold up every other caller.
-const SLICE: usize = 1_000;
+const SLICE: usize = 250;
 
 /// What a call on many jobs returns: a future that has read its iterator already, so that it can be awaited in any
 /// task whatever the iterator borrows.

@@ -61,7 +61,7 @@ impl Retention {
     }
 }
 
-/// Actions on many jobs go in transactions of at most 1,000 jobs each, so that no other caller waits for long: a job
+/// Actions on many jobs go in transactions of at most 250 jobs each, so that no other caller waits for long: a job
 /// that changes in between is judged as it is then. Where one of them fails, those before it stay. A selection without
 /// any criterion is [`Error::Invalid`](crate::Error::Invalid), never "everything"; one that matches nothing is no error.
 impl PoolQueue {

@@ -25,7 +25,8 @@ pub(crate) fn open_or_create(
     settings::check_version(site)?;
     match fs::metadata(site.path()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if fs::symlink_metadata(site.path()).is_ok() {
+            // A file that is there by now was made by someone else meanwhile.
+            if fs::symlink_metadata(site.path()).is_ok_and(|metadata| metadata.is_symlink()) {
                 return Err(site.io("open it: it is a link to nothing", error));
             }
             create::create(site, options, sql)?;
