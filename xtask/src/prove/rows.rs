@@ -28,12 +28,12 @@ pub struct Place {
 
 impl Place {
     /// The packages that are built, as arguments of `cargo test`: the whole workspace with all features, so that nothing is
-    /// built twice.
+    /// built twice, but not the bench, in which there is nothing to prove.
     pub fn packages(&self) -> Vec<&'static str> {
         if self.shuttle {
             vec!["--package", self.package, "--no-default-features"]
         } else {
-            vec!["--workspace", "--all-features"]
+            vec!["--workspace", "--exclude", "bench-compare", "--all-features"]
         }
     }
 
