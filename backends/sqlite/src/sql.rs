@@ -170,14 +170,14 @@ statements! {
         (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_held_suspect WHERE phase = '{held}' AND suspect = 1), \
         (SELECT count(*) FROM {p}jobs INDEXED BY {p}jobs_finalized WHERE phase = '{final}')";
     count_listable = "SELECT \
-        total(phase = '{ready}' AND due = 1), \
-        total(phase = '{ready}' AND due = 0 AND run_at < 9223372036854775807), \
-        total(deadline IS NOT NULL), \
-        total(phase = '{held}'), \
-        total(phase = '{held}' AND suspect = 1), \
-        total(phase = '{final}') FROM {p}jobs NOT INDEXED";
+        count(*) FILTER (WHERE phase = '{ready}' AND due = 1), \
+        count(*) FILTER (WHERE phase = '{ready}' AND due = 0 AND run_at < 9223372036854775807), \
+        count(*) FILTER (WHERE deadline IS NOT NULL), \
+        count(*) FILTER (WHERE phase = '{held}'), \
+        count(*) FILTER (WHERE phase = '{held}' AND suspect = 1), \
+        count(*) FILTER (WHERE phase = '{final}') FROM {p}jobs NOT INDEXED";
     /// What the tables were made with.
-    made_with = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name GLOB '{p}*' ORDER BY name";
+    made_with = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name GLOB '{p}*'";
     count_rows = "SELECT (SELECT count(*) FROM {p}bodies), (SELECT count(*) FROM {p}outcomes), \
         (SELECT count(*) FROM {p}history), (SELECT count(*) FROM {p}ready_tags)";
 }

@@ -86,7 +86,7 @@ fn check_tables(conn: &Connection, sql: &Sql, site: &Site) -> Result<(), Backend
 fn check_partial_indexes(conn: &Connection, sql: &Sql, site: &Site) -> Result<(), BackendError> {
     let counted = |statement: &str| {
         conn.query_row(statement, [], |row| {
-            (0..PARTIAL.len()).map(|at| row.get::<_, f64>(at)).collect::<rusqlite::Result<Vec<f64>>>()
+            (0..PARTIAL.len()).map(|at| row.get(at)).collect::<rusqlite::Result<Vec<i64>>>()
         })
         .map_err(|error| site.engine("count what the indexes list", error))
     };

@@ -7,14 +7,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use bench_compare::{Contender, Res};
+use bench_compare::{Contender, Res, payload};
 use poolqueue_testkit_fault::Recording;
 use poolqueue_testkit_fault::trace::Op;
 
 /// How many jobs are enqueued while syncs are counted.
-const JOBS: usize = 32;
-/// As long as the payloads that are measured, in bytes.
-const PAYLOAD: usize = 256;
+const JOBS: u64 = 32;
 /// The first bytes of an SQLite file.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
@@ -32,8 +30,8 @@ pub async fn durability<C: Contender>(settings: &str, store: &Path, mode: &str) 
     let observed = C::open(&directory.0, mode).await?;
     // The first one may still be setting things up.
     for number in 0..=JOBS {
-        observed.enqueue(format!("{number:0PAYLOAD$x}")).await?;
-        recording.mark(number as u64);
+        observed.enqueue(payload(number)).await?;
+        recording.mark(number);
     }
     let syncs = syncs_before_answers(&recording.finish());
     observed.close().await?;

@@ -244,23 +244,27 @@ impl Trial {
         Ok(())
     }
 
-    /// redb wants nothing more of a file when a disk became full in the middle of a transaction: then after reopening.
+    /// redb wants nothing more of a file after an error in the middle of a transaction, a full disk among them.
+    fn wants_reopening(&self, error: &BackendError) -> bool {
+        error.kind() == BackendErrorKind::Closed && self.engine == Engine::Redb
+    }
+
     async fn reopen_if_reading_is_refused(&self, backend: &dyn Backend) -> Checked<()> {
-        let refused =
-            |error: &BackendError| error.kind() == BackendErrorKind::Closed && self.engine == Engine::Redb;
-        if in_time("reading", everything(backend)).await?.as_ref().err().is_some_and(refused) {
+        if in_time("reading", everything(backend))
+            .await?
+            .as_ref()
+            .err()
+            .is_some_and(|error| self.wants_reopening(error))
+        {
             told("reopening", in_time("reopening", backend.reopen()).await?)?;
         }
         Ok(())
     }
 
-    /// The call again. redb wants nothing more of a file after an error in the middle of a transaction, a full disk among them:
-    /// then after reopening.
+    /// The call again, after reopening where that is wanted.
     async fn once_more(&self, driver: &mut Driver, call: &Call) -> Checked<()> {
         let again = in_time("the same call", driver.call_again(call)).await?;
-        let refused =
-            |error: &BackendError| error.kind() == BackendErrorKind::Closed && self.engine == Engine::Redb;
-        if again.as_ref().err().is_some_and(refused) {
+        if again.as_ref().err().is_some_and(|error| self.wants_reopening(error)) {
             told("reopening", in_time("reopening", driver.backend().reopen()).await?)?;
             return told(
                 "making the call after reopening",
