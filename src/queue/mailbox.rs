@@ -50,7 +50,7 @@ impl Mailbox {
             state.error = None;
             state.jobs.extend(jobs);
             if state.jobs.len() / 2 > slots.held_count() {
-                state.jobs.retain(|job| slots.cancellation(job.lease()).is_some());
+                state.jobs.retain(|job| slots.holds(job.lease()));
             }
         });
     }

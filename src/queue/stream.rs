@@ -246,10 +246,12 @@ impl JobStream {
 
     /// The job with the right to report its outcome; `None` when the stream does not hold it any more.
     fn claimed(&self, job: Job) -> Option<ClaimedJob> {
+        if !self.core.slots.holds(job.lease()) {
+            return None;
+        }
         let slots = Arc::clone(&self.core.slots);
-        let cancelled = slots.cancellation(job.lease())?;
         let clock = Arc::clone(&self.inner.backend.capabilities().clock);
-        Some(ClaimedJob { job, slots, clock, cancelled })
+        Some(ClaimedJob { job, slots, clock })
     }
 
     /// Jobs the stream may hold at once.
@@ -325,7 +327,6 @@ pub struct ClaimedJob {
     job: Job,
     slots: Arc<Slots>,
     clock: Arc<dyn Clock>,
-    cancelled: CancellationToken,
 }
 
 impl ClaimedJob {
@@ -342,12 +343,14 @@ impl ClaimedJob {
     /// Resolves when there is no point in going on: the job's cancellation was requested, or it is not with this stream
     /// any more. A cancelled job wants an answer: [`PoolQueue::acknowledge_cancel`], or its completion.
     pub async fn cancelled(&self) {
-        self.cancelled.cancelled().await;
+        if let Some(cancelled) = self.slots.cancellation(self.lease()) {
+            cancelled.cancelled().await;
+        }
     }
 
     /// Whether [`cancelled`](Self::cancelled) would resolve at once.
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.is_cancelled()
+        self.slots.is_cancelled(self.lease())
     }
 
     /// Says that the worker is alive. Needed only with [`StreamBuilder::manual_lease`].

@@ -37,7 +37,30 @@ struct Inner {
 struct Held {
     attempt: Attempt,
     beat: Duration,
-    cancelled: CancellationToken,
+    cancelled: bool,
+    /// Made when the holder first asks for it: most never do.
+    token: Option<CancellationToken>,
+}
+
+impl Held {
+    fn cancel(&mut self) -> Option<CancellationToken> {
+        self.cancelled = true;
+        self.token.clone()
+    }
+
+    fn token(&mut self) -> CancellationToken {
+        let token = self.token.get_or_insert_default();
+        if self.cancelled {
+            token.cancel();
+        }
+        token.clone()
+    }
+}
+
+impl Inner {
+    fn held(&mut self, lease: Lease) -> Option<&mut Held> {
+        self.held.get_mut(&lease.id).filter(|held| held.attempt == lease.attempt)
+    }
 }
 
 impl Slots {
@@ -89,14 +112,22 @@ impl Slots {
     /// The token that is cancelled when the job's cancellation is requested or its lease is lost; `None` when
     /// the lease is not held any more.
     pub fn cancellation(&self, lease: Lease) -> Option<CancellationToken> {
-        let inner = self.lock();
-        let held = inner.held.get(&lease.id).filter(|held| held.attempt == lease.attempt)?;
-        Some(held.cancelled.clone())
+        self.lock().held(lease).map(Held::token)
+    }
+
+    /// Whether the lease is held.
+    pub fn holds(&self, lease: Lease) -> bool {
+        self.lock().held(lease).is_some()
+    }
+
+    /// Whether the job's cancellation was requested, or its lease is not held any more.
+    pub fn is_cancelled(&self, lease: Lease) -> bool {
+        self.lock().held(lease).is_none_or(|held| held.cancelled)
     }
 
     /// Says that the holder of `lease` is alive at `monotonic`. False when the lease is not held any more.
     pub fn beat(&self, lease: Lease, monotonic: Duration) -> bool {
-        match self.lock().held.get_mut(&lease.id).filter(|held| held.attempt == lease.attempt) {
+        match self.lock().held(lease) {
             Some(held) => {
                 held.beat = held.beat.max(monotonic);
                 true
@@ -150,13 +181,14 @@ impl Slots {
 
     /// Backend: the claim of `lease` is committed. Called before the claim is answered.
     pub fn hold(&self, lease: Lease, monotonic: Duration) {
-        let held = Held { attempt: lease.attempt, beat: monotonic, cancelled: CancellationToken::new() };
+        let held = Held { attempt: lease.attempt, beat: monotonic, cancelled: false, token: None };
         self.lock().held.insert(lease.id, held);
     }
 
     /// Backend: the holder of `lease` is to be told that its job was cancelled.
     pub fn request_cancel(&self, lease: Lease) {
-        if let Some(token) = self.cancellation(lease) {
+        let token = self.lock().held(lease).and_then(Held::cancel);
+        if let Some(token) = token {
             token.cancel();
         }
     }
@@ -165,11 +197,11 @@ impl Slots {
     pub fn release(&self, lease: Lease) {
         let released = {
             let mut inner = self.lock();
-            let current = inner.held.get(&lease.id).is_some_and(|held| held.attempt == lease.attempt);
-            if current { inner.held.remove(&lease.id) } else { None }
+            let is_held = inner.held(lease).is_some();
+            if is_held { inner.held.remove(&lease.id) } else { None }
         };
-        if let Some(held) = released {
-            held.cancelled.cancel();
+        if let Some(token) = released.and_then(|held| held.token) {
+            token.cancel();
         }
     }
 }
