@@ -25,7 +25,7 @@ use crate::{
 };
 use crate::{Clock, Limits, SystemClock};
 use elsewhere::Pending;
-use inbox::{Command, Inbox};
+use inbox::{Answered, Command, Inbox};
 use writer::Writer;
 
 pub use elsewhere::{Staged, Work};
@@ -216,7 +216,11 @@ impl<S: Store> Backend for Embedded<S> {
             let (answer, answered) = oneshot::channel();
             self.inbox.send(Command::Commit { batch, answer }).await?;
             // Only a writer that broke leaves a batch unanswered, and it may have done so behind the commit.
-            answered.await.unwrap_or_else(|_| Err(BackendError::closed().with_applied(Applied::Unknown)))
+            let Ok(Answered { outcome, batch }) = answered.await else {
+                return Err(BackendError::closed().with_applied(Applied::Unknown));
+            };
+            drop(batch);
+            outcome
         })
     }
 

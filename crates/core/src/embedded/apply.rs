@@ -67,6 +67,8 @@ fn reading(error: BackendError) -> Failed {
 /// What a batch has decided and not yet written.
 #[derive(Default)]
 struct Plan {
+    /// Whether the batch asks for one thing only: nothing in it looks back at what was decided.
+    single: bool,
     jobs: HashMap<JobId, Option<JobState>>,
     keys: HashMap<(QueueName, UniqueKey), Option<JobId>>,
     records: HashMap<String, u64>,
@@ -77,6 +79,12 @@ impl Plan {
         match self.jobs.get(&id) {
             Some(planned) => Ok(planned.clone()),
             None => txn.load(id).map_err(reading),
+        }
+    }
+
+    fn remember(&mut self, id: JobId, job: Option<&JobState>) {
+        if !self.single {
+            self.jobs.insert(id, job.cloned());
         }
     }
 
@@ -105,13 +113,17 @@ impl Plan {
 /// Applies `batch`. All of its decisions come before its first write.
 pub(super) fn apply(
     txn: &mut dyn Txn,
-    batch: Batch,
+    batch: &Batch,
     now: Timestamp,
     history_max: usize,
     done: &mut Done,
 ) -> Result<Receipt, Failed> {
-    let mut plan = Plan::default();
-    let mut receipt = Receipt::default();
+    let mut plan = Plan { single: batch.len() == 1, ..Plan::default() };
+    let mut receipt = Receipt {
+        inserts: Vec::with_capacity(batch.inserts.len()),
+        changes: Vec::with_capacity(batch.changes.len()),
+        ..Receipt::default()
+    };
     for insert in &batch.inserts {
         receipt.inserts.push(decide_insert(txn, &mut plan, insert, now)?);
     }
@@ -130,7 +142,7 @@ pub(super) fn apply(
         return Ok(receipt);
     }
     let deleted = deleted_states(txn, &receipt)?;
-    write(txn, &batch, &receipt, &plan, deleted, history_max, done).map_err(Failed::Group)?;
+    write(txn, batch, &receipt, &plan, deleted, history_max, done).map_err(Failed::Group)?;
     receipt.applied = true;
     Ok(receipt)
 }
@@ -150,7 +162,7 @@ fn decide_insert(
     if let Some(holder) = plan.change_key(txn, &state, KeyChange::Take)? {
         return Ok(Err(Rejected::Duplicate { id: holder }));
     }
-    plan.jobs.insert(id, Some(state.clone()));
+    plan.remember(id, Some(&state));
     Ok(Ok(state))
 }
 
@@ -178,7 +190,7 @@ fn decide_change(
     if let Some(holder) = plan.change_key(txn, &transition.after, key_change)? {
         return Ok(Err(Rejected::Duplicate { id: holder }));
     }
-    plan.jobs.insert(id, Some(transition.after.clone()));
+    plan.remember(id, Some(&transition.after));
     Ok(Ok(transition))
 }
 
@@ -192,7 +204,7 @@ fn decide_delete(
     if !state.status.is_final() || only_from.is_some_and(|statuses| !statuses.contains(state.status)) {
         return Ok(Err(Rejected::NotFinal { id, status: state.status }));
     }
-    plan.jobs.insert(id, None);
+    plan.remember(id, None);
     Ok(Ok(id))
 }
 

@@ -147,14 +147,13 @@ impl<S: Store> Embedded<S> {
         if let Some(cause) = self.inbox.closed_because() {
             return Err(cause.as_cause_of_closing().into());
         }
-        let mut batch = Some(self.within_limits(batch)?);
+        let batch = self.within_limits(batch)?;
         let history_max = self.capabilities.limits.history_entries;
         let mut done = Done::default();
         let number = self.pending.next.fetch_add(1, Ordering::Relaxed);
         within(number, &mut |txn| {
-            let Some(batch) = batch.take() else { return Ok(()) };
             let now = self.pending.stamp(self.capabilities.clock.now());
-            let applied = apply(txn, batch, now, history_max, &mut done);
+            let applied = apply(txn, &batch, now, history_max, &mut done);
             let receipt = applied.map_err(|(Failed::Batch(error) | Failed::Group(error))| error)?;
             receipt.first_rejection().map_or(Ok(()), |rejected| Err(rejected.clone().into()))
         })?;

@@ -18,7 +18,7 @@ type Answer<T> = oneshot::Sender<Result<T, BackendError>>;
 /// What the writer is asked to do.
 pub(super) enum Command {
     /// Apply a batch.
-    Commit { batch: Batch, answer: Answer<Receipt> },
+    Commit { batch: Batch, answer: oneshot::Sender<Answered> },
     /// Claim jobs, now or when there are some.
     Claim { claims: Vec<Claim>, answer: Answer<Delivery> },
     /// Hand back jobs whose claimer has gone.
@@ -29,6 +29,13 @@ pub(super) enum Command {
     Close { answer: Option<Answer<()>> },
 }
 
+/// The answer to a batch.
+pub(super) struct Answered {
+    pub(super) outcome: Result<Receipt, BackendError>,
+    /// Comes back, so that whoever made it frees it: the writer has better things to do.
+    pub(super) batch: Batch,
+}
+
 impl Command {
     /// The jobs it hands back.
     pub(super) fn returned(&self) -> &[Returned] {
@@ -36,6 +43,11 @@ impl Command {
             Command::Return { jobs } => jobs,
             _ => &[],
         }
+    }
+
+    /// Whether it is about the store as a whole: a group ends before it.
+    fn ends_group(&self) -> bool {
+        matches!(self, Command::Close { .. } | Command::Reopen { .. })
     }
 
     /// About how many bytes the command adds to a group.
@@ -146,6 +158,30 @@ impl Taken {
     }
 }
 
+/// How much more a group takes.
+pub(super) struct Room {
+    pub(super) commands: usize,
+    pub(super) bytes: usize,
+    /// Whether nothing was taken yet: the first command always fits.
+    empty: bool,
+}
+
+impl Room {
+    pub(super) fn new(commands: usize, bytes: usize) -> Self {
+        Room { commands, bytes, empty: true }
+    }
+
+    fn admits(&mut self, bytes: usize) -> bool {
+        let fits = self.empty || (self.commands > 0 && bytes <= self.bytes);
+        if fits {
+            self.empty = false;
+            self.commands = self.commands.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        fits
+    }
+}
+
 /// How long the writer may sleep.
 pub(super) enum Sleep {
     Until(Duration),
@@ -204,33 +240,43 @@ impl Inbox {
         Ok(())
     }
 
-    /// Sleeps until there is a command, someone wakes the writer, or the time is up. Then lingers for up to
-    /// `linger` until `wanted` commands are there, and takes a group of at most `commands` and about `bytes`.
-    pub(super) fn take(
-        &self,
-        sleep: Sleep,
-        linger: Option<(Duration, usize)>,
-        commands: usize,
-        bytes: usize,
-    ) -> Taken {
+    /// Sleeps until there is a command, someone wakes the writer, or the time is up, and takes what is there: at most
+    /// what there is `room` for.
+    pub(super) fn take(&self, sleep: Sleep, room: &mut Room) -> Taken {
         let mut state = self.sleep(sleep);
-        if let Some((span, wanted)) = linger.filter(|_| !state.commands.is_empty()) {
-            state = self.linger(state, span, wanted.min(commands));
-        }
         let woken = std::mem::take(&mut state.woken);
         let look = std::mem::take(&mut state.look);
-        let mut taken = Vec::with_capacity(state.commands.len().min(commands));
-        let mut size = 0;
+        Taken { commands: self.take_commands(state, room, |_| true), woken, look }
+    }
+
+    /// What has come since for the group under way. When there is nothing, waits until `wanted` commands are there, for what
+    /// is left of `linger`. Leaves what is about the store as a whole.
+    pub(super) fn take_more(&self, linger: &mut Duration, wanted: usize, room: &mut Room) -> Vec<Command> {
+        let mut state = self.lock();
+        if state.commands.is_empty() && wanted > 0 && !linger.is_zero() {
+            let began = Instant::now();
+            state = self.linger(state, *linger, wanted.min(room.commands));
+            *linger = linger.saturating_sub(began.elapsed());
+        }
+        self.take_commands(state, room, |command| !command.ends_group())
+    }
+
+    fn take_commands(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        room: &mut Room,
+        fits: impl Fn(&Command) -> bool,
+    ) -> Vec<Command> {
+        let mut taken = Vec::with_capacity(state.commands.len().min(room.commands));
         let mut permits = 0;
-        while let Some(next) = state.commands.front() {
-            size += next.command.bytes();
-            if !taken.is_empty() && (taken.len() >= commands || size > bytes) {
+        while let Some(next) = state.commands.front().filter(|next| fits(&next.command)) {
+            if !room.admits(next.command.bytes()) {
                 break;
             }
             let Some(next) = state.commands.pop_front() else { break };
             permits += usize::from(next.counted);
             // What comes after a close is refused by the writer, what comes before is finished first.
-            let last = matches!(next.command, Command::Close { .. } | Command::Reopen { .. });
+            let last = next.command.ends_group();
             taken.push(next.command);
             if last {
                 break;
@@ -238,7 +284,7 @@ impl Inbox {
         }
         drop(state);
         self.room.add_permits(permits);
-        Taken { commands: taken, woken, look }
+        taken
     }
 
     fn sleep(&self, sleep: Sleep) -> MutexGuard<'_, State> {

@@ -1,26 +1,26 @@
 //! The writer thread: takes what waits, applies it in one transaction, answers after the commit.
 
+mod group;
 mod reopen;
+mod time;
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Weak};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::lifecycle::Event;
-use crate::{
-    Attention, BackendError, Batch, Capabilities, Lease, QueueName, Receipt, Slots, Store, Timestamp,
-    Verdict, Wake,
-};
+use crate::{Attention, BackendError, Capabilities, QueueName, Store, Timestamp, Verdict};
 #[cfg(shuttle)]
 use crate::{Planted, sync::planted};
 
 use super::WriterOptions;
-use super::apply::{Done, Failed, apply, apply_own, run_timers};
-use super::elsewhere::{Holders, Learnt, Pending, learn, readable};
-use super::inbox::{Command, Delivery, Inbox, Returned, Sleep, Taken};
+use super::apply::run_timers;
+use super::elsewhere::{Holders, Pending, learn};
+use super::inbox::{Answered, Command, Delivery, Inbox, Returned, Room, Sleep, Taken};
 use super::standing::{Serving, Standing, give_back, serve};
+pub(super) use group::Group;
+use time::Time;
 
 /// How often standing claims are looked at although nothing happened: a backstop, not the way they are served.
 const BACKSTOP: Duration = Duration::from_secs(30);
@@ -30,8 +30,6 @@ const IDLE_TIMERS: Duration = Duration::from_secs(1);
 const ROLLED_BACK: Duration = Duration::from_secs(1);
 /// The longest linger.
 const LINGER_MAX: Duration = Duration::from_secs(1);
-
-type BatchAnswer = oneshot::Sender<Result<Receipt, BackendError>>;
 
 pub(super) struct Writer<S: Store> {
     store: S,
@@ -44,9 +42,7 @@ pub(super) struct Writer<S: Store> {
     pending: Arc<Pending>,
     /// Jobs whose claimer has gone and that a full disk kept from being handed back.
     returned: Vec<Returned>,
-    /// The last stamp given, and when that was on the monotonic clock.
-    stamp: Timestamp,
-    stamped: Duration,
+    time: Time,
     next_timer: Option<Timestamp>,
     /// The queue served last by a claim over several.
     turn: Option<QueueName>,
@@ -58,37 +54,6 @@ pub(super) struct Writer<S: Store> {
     nap: Option<Duration>,
     /// How long it has slept so, one nap after another.
     napped: Duration,
-}
-
-/// One group, while it is written.
-#[derive(Default)]
-pub(super) struct Group {
-    /// Batches not applied yet.
-    batches: VecDeque<(Batch, BatchAnswer)>,
-    /// Jobs whose claimer has gone.
-    returned: Vec<Returned>,
-    /// Who asked for the batches applied so far, and for the one at which the group failed.
-    answers: Vec<BatchAnswer>,
-    receipts: Vec<Result<Receipt, BackendError>>,
-    pub(super) done: Done,
-    pub(super) learnt: Learnt,
-    claimed: HashMap<Lease, Arc<Slots>>,
-    next_timer: Option<Timestamp>,
-    unfinished: bool,
-}
-
-impl Group {
-    fn is_empty(&self) -> bool {
-        self.batches.is_empty() && self.returned.is_empty()
-    }
-
-    /// Tells everyone what became of their batches.
-    fn answer(&mut self) {
-        for (receipt, answer) in self.receipts.drain(..).zip(self.answers.drain(..)) {
-            // A caller who has gone does not want to know.
-            let _ = answer.send(receipt);
-        }
-    }
 }
 
 impl<S: Store> Writer<S> {
@@ -107,8 +72,7 @@ impl<S: Store> Writer<S> {
             holders: HashMap::new(),
             pending,
             returned: Vec::new(),
-            stamp: Timestamp::from_micros(i64::MIN),
-            stamped: Duration::ZERO,
+            time: Time::default(),
             // Before the first group nothing is known of timers: look at once.
             next_timer: Some(Timestamp::from_micros(i64::MIN)),
             capabilities,
@@ -123,11 +87,10 @@ impl<S: Store> Writer<S> {
 
     pub(super) fn run(mut self) {
         loop {
-            let linger = self.options.linger.min(LINGER_MAX);
-            let linger = (self.last_group > 1 && !linger.is_zero()).then_some((linger, self.last_group));
             let sleep = self.sleep();
-            let taken = self.inbox.take(sleep, linger, self.options.group_commands, self.options.group_bytes);
-            if let Some(answer) = self.step(taken) {
+            let mut room = Room::new(self.options.group_commands, self.options.group_bytes);
+            let taken = self.inbox.take(sleep, &mut room);
+            if let Some(answer) = self.step(taken, room) {
                 self.end(answer);
                 return;
             }
@@ -173,25 +136,20 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    /// The time by which jobs are stamped and become due: the clock's, but never before the last stamp. While the
-    /// clock is behind it, having been set back, time goes on at half its pace: delays end all the same, and stamps
-    /// and clock meet again.
-    fn now(&self) -> Timestamp {
-        let clock = &self.capabilities.clock;
-        let passed = clock.monotonic().saturating_sub(self.stamped);
-        clock.now().max(self.stamp.plus(passed / 2))
-    }
-
     /// How long until `timer`, at most the backstop; `None` when only a wake-up tells.
     fn until(&self, timer: Timestamp) -> Option<Duration> {
         let slack = if self.standing.is_empty() { IDLE_TIMERS } else { Duration::ZERO };
-        let at_half_pace = timer.since(self.now()).saturating_mul(2);
+        let at_half_pace = timer.since(self.time.now(&*self.capabilities.clock)).saturating_mul(2);
         let span = self.capabilities.clock.sleep_until(timer)?.min(at_half_pace);
         Some(span.saturating_add(slack).min(BACKSTOP))
     }
 
     /// Handles the commands taken. Returns the answer to the close among them, if there is one.
-    fn step(&mut self, taken: Taken) -> Option<Option<oneshot::Sender<Result<(), BackendError>>>> {
+    fn step(
+        &mut self,
+        taken: Taken,
+        room: Room,
+    ) -> Option<Option<oneshot::Sender<Result<(), BackendError>>>> {
         let napped = self.nap.take().filter(|_| taken.is_nothing());
         // Also when there is work: a writer that never sleeps for a whole nap would not see who is gone.
         let look = !self.poisoned && self.store.stirred(self.attention());
@@ -216,26 +174,20 @@ impl<S: Store> Writer<S> {
         let mut reopen = None;
         let mut close = None;
         for command in taken.commands {
-            match command {
-                Command::Commit { batch, answer } => group.batches.push_back((batch, answer)),
-                Command::Claim { claims, answer } => {
-                    let wake: Weak<dyn Wake> = Arc::downgrade(&(Arc::clone(&self.inbox) as Arc<dyn Wake>));
-                    claims.iter().for_each(|claim| claim.slots.set_claimer(Weak::clone(&wake)));
-                    self.standing.push(Standing::new(claims, answer));
-                }
-                Command::Return { jobs } => group.returned.extend(jobs),
-                Command::Reopen { answer } => reopen = Some(answer),
-                Command::Close { answer } => close = Some(answer),
+            match group.admit(command, &mut self.standing, &self.inbox) {
+                Some(Command::Reopen { answer }) => reopen = Some(answer),
+                Some(Command::Close { answer }) => close = Some(answer),
+                _ => {}
             }
         }
-        self.last_group = group.batches.len();
         self.standing.retain(|one| !one.answer.is_closed());
         // What others did since is read by whoever opens the store next: no transaction of theirs is waited for.
         let only_closes = close.is_some() && group.is_empty();
         if self.poisoned {
             self.refuse(group);
         } else if !only_closes {
-            self.write(group, look);
+            let room = (close.is_none() && reopen.is_none()).then_some(room);
+            self.write(group, look, room);
         }
         if let Some(answer) = reopen {
             let reopened = self.reopen();
@@ -244,13 +196,13 @@ impl<S: Store> Writer<S> {
         close
     }
 
-    /// Writes one group and tells everyone who is concerned. `look`: something may have been committed elsewhere.
-    fn write(&mut self, mut group: Group, look: bool) {
-        let now = self.pending.stamp(self.now());
-        (self.stamp, self.stamped) = (now, self.capabilities.clock.monotonic());
-        group.returned.append(&mut self.returned);
+    /// Writes one group and tells everyone who is concerned. `look`: something may have been committed elsewhere. While there
+    /// is `room`, what comes meanwhile is written with it.
+    fn write(&mut self, mut group: Group, look: bool, mut room: Option<Room>) {
+        let now = self.time.stamp(&*self.capabilities.clock, &self.pending);
+        group.hand_back(std::mem::take(&mut self.returned));
         let timers = self.next_timer.is_some_and(|timer| timer <= now);
-        let asked = !(self.standing.is_empty() && group.batches.is_empty() && group.returned.is_empty());
+        let asked = !(self.standing.is_empty() && group.is_empty());
         // Nothing tells of a transaction that was rolled back, but that it does not keep the writer out any more.
         let asked = asked || !self.pending.is_empty();
         if !asked && !timers && !look {
@@ -258,27 +210,29 @@ impl<S: Store> Writer<S> {
             self.unfinished = false;
             return;
         }
-        let Writer { store, standing, holders, pending, turn, capabilities, .. } = self;
+        let mut linger =
+            if self.last_group > 1 { self.options.linger.min(LINGER_MAX) } else { Duration::ZERO };
+        let Writer { store, inbox, standing, holders, pending, turn, time, capabilities, last_group, .. } =
+            self;
         let history_max = capabilities.limits.history_entries;
         let written = store.transact(&mut |txn| {
             learn(txn, pending, holders, standing, now, history_max, &mut group)?;
             if timers {
                 run_timers(txn, now, history_max, &mut group.done)?;
             }
-            for returned in &group.returned {
-                let job = readable(txn.load(returned.lease.id))?.flatten();
-                if let Some(job) = job.filter(|job| returned.is_of(job)) {
-                    apply_own(txn, &job, &Event::Undelivered, now, history_max, &mut group.done)?;
+            let mut now = now;
+            loop {
+                group.apply(txn, now, history_max)?;
+                let Some(room) = &mut room else { break };
+                let wanted = last_group.saturating_sub(group.len());
+                let more = inbox.take_more(&mut linger, wanted, room);
+                if more.is_empty() {
+                    break;
                 }
-            }
-            while let Some((batch, answer)) = group.batches.pop_front() {
-                // First of all, so that everyone has an answer whatever happens here.
-                group.answers.push(answer);
-                group.receipts.push(match apply(txn, batch, now, history_max, &mut group.done) {
-                    Ok(receipt) => Ok(receipt),
-                    Err(Failed::Batch(error)) => Err(error),
-                    Err(Failed::Group(error)) => return Err(error),
-                });
+                for command in more {
+                    group.admit(command, standing, inbox);
+                }
+                now = time.stamp(&*capabilities.clock, pending);
             }
             for step in group.done.transitions.iter().filter(|step| step.freed_slot()) {
                 give_back(holders, standing, &step.before);
@@ -295,6 +249,7 @@ impl<S: Store> Writer<S> {
             }
             Ok(if group.done.wrote { Verdict::Commit } else { Verdict::Rollback })
         });
+        *last_group = group.len();
         match written {
             Ok(()) => self.committed(group),
             Err(error) => self.failed(group, error),
@@ -304,7 +259,7 @@ impl<S: Store> Writer<S> {
     /// The group is durable: slots, observer, answers, in this order.
     fn committed(&mut self, mut group: Group) {
         self.next_timer = group.next_timer;
-        self.unfinished = group.unfinished || group.next_timer.is_some_and(|timer| timer <= self.stamp);
+        self.unfinished = group.unfinished || group.next_timer.is_some_and(|timer| timer <= self.time.last);
         self.settle(&group);
         let elsewhere = group.learnt.changed;
         std::mem::take(&mut group.learnt).settle(&mut self.holders, &self.pending);
@@ -354,23 +309,21 @@ impl<S: Store> Writer<S> {
     }
 
     /// The group failed: nothing of it is there, or its outcome is unknown.
-    fn failed(&mut self, group: Group, error: BackendError) {
+    fn failed(&mut self, mut group: Group, error: BackendError) {
         self.settle(&group);
         group.learnt.withdraw(&self.holders);
         // Nothing is known of timers, the group having failed before or after it looked: look again, but not so
         // soon that a full disk keeps the writer busy.
-        self.next_timer = Some(self.stamp.plus(IDLE_TIMERS));
+        self.next_timer = Some(self.time.last.plus(IDLE_TIMERS));
         self.unfinished = false;
         if error.ends_handle() {
             self.poisoned = true;
             self.inbox.set_poison(Some(error.clone()));
-            self.abandon(&group.returned);
+            self.abandon(group.returned());
         } else {
-            self.returned = group.returned;
+            self.returned = group.take_returned();
         }
-        for answer in group.answers.into_iter().chain(group.batches.into_iter().map(|(_, answer)| answer)) {
-            let _ = answer.send(Err(error.clone()));
-        }
+        group.refuse(&error);
         for mut one in std::mem::take(&mut self.standing) {
             if self.poisoned || !one.waits() {
                 let _ = one.answer.send(Err(error.clone()));
@@ -394,15 +347,13 @@ impl<S: Store> Writer<S> {
     }
 
     /// Answers a group that came after an error had ended the handle.
-    fn refuse(&mut self, group: Group) {
+    fn refuse(&mut self, mut group: Group) {
         let refused = match self.inbox.closed_because() {
             Some(cause) => cause.as_cause_of_closing(),
             None => BackendError::closed(),
         };
-        self.abandon(&group.returned);
-        for (_, answer) in group.batches {
-            let _ = answer.send(Err(refused.clone()));
-        }
+        self.abandon(group.returned());
+        group.refuse(&refused);
         for one in self.standing.drain(..) {
             let _ = one.answer.send(Err(refused.clone()));
         }
@@ -430,12 +381,14 @@ impl<S: Store> Writer<S> {
         let returned: Vec<Returned> = left.iter().flat_map(Command::returned).copied().collect();
         let anyone = !returned.is_empty() || !self.returned.is_empty();
         if anyone && !self.poisoned {
-            self.write(Group { returned, ..Group::default() }, false);
+            self.write(Group::returning(returned), false, None);
         }
         let closed = self.store.close();
         for command in left {
             match command {
-                Command::Commit { answer, .. } => drop(answer.send(Err(BackendError::closed()))),
+                Command::Commit { batch, answer } => {
+                    drop(answer.send(Answered { outcome: Err(BackendError::closed()), batch }));
+                }
                 // Another close in the same moment shares the result.
                 Command::Close { answer: Some(answer) } => drop(answer.send(closed.clone())),
                 // Dropping the others answers `Closed`.

@@ -46,6 +46,8 @@ pub(super) struct Faults {
     opened: Condvar,
     /// Transactions that are about to be committed, or were.
     reached: watch::Sender<u64>,
+    /// Whether a transaction waits in the middle.
+    inside: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -62,6 +64,8 @@ struct Plan {
     refuses: bool,
     /// Whether the next transaction panics outside of all guards.
     panics: bool,
+    /// Whether inserts wait at the gate, in the middle of their transaction.
+    shut_inside: bool,
     /// Whether the next insert panics, in the middle of its transaction.
     panics_inside: bool,
     /// What was committed elsewhere, until a transaction that was told of it ends well. `None` while nobody else writes.
@@ -78,8 +82,19 @@ impl Faults {
         self.lock().shut = true;
     }
 
+    /// Inserts wait from now on, until the gate is opened.
+    pub(super) fn shut_inside(&self) {
+        self.lock().shut_inside = true;
+    }
+
+    /// Returns when a transaction waits in the middle.
+    pub(super) async fn inside(&self) {
+        self.inside.subscribe().wait_for(|inside| *inside).await.unwrap();
+    }
+
     pub(super) fn open_gate(&self) {
         self.lock().shut = false;
+        self.lock().shut_inside = false;
         self.opened.notify_all();
     }
 
@@ -139,6 +154,16 @@ impl Faults {
 
     fn touch(&self, id: JobId) -> Result<(), BackendError> {
         self.lock().broken.get(&id).map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn before_insert(&self) {
+        let mut plan = self.lock();
+        while plan.shut_inside {
+            self.inside.send_replace(true);
+            plan = self.opened.wait(plan).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.inside.send_replace(false);
+        assert!(!std::mem::take(&mut plan.panics_inside), "told to");
     }
 
     /// Waits at the gate and says what becomes of the commit.
@@ -244,7 +269,7 @@ impl Txn for FaultyTxn<'_> {
 
     fn insert(&mut self, state: &JobState, body: &Body) -> Result<(), BackendError> {
         self.faults.touch(state.id)?;
-        assert!(!std::mem::take(&mut self.faults.lock().panics_inside), "told to");
+        self.faults.before_insert();
         self.txn.insert(state, body)
     }
 

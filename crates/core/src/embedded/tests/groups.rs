@@ -31,6 +31,32 @@ async fn commands_that_wait_are_one_transaction() {
 }
 
 #[tokio::test]
+async fn commands_that_come_while_a_group_is_applied_are_written_with_it() {
+    let singly = WriterOptions { group_commands: 1, ..WriterOptions::default() };
+    for (options, groups) in [(WriterOptions::default(), 1), (singly, 4)] {
+        let rig = Rig::with(options);
+        let slots = Slots::new(1);
+        rig.faults.shut_inside();
+        let first = rig.ask(add_plain([1])).await;
+        soon(rig.faults.inside()).await;
+        rig.clock.advance(Duration::from_secs(3_600));
+        let called = rig.clock.now();
+        let second = rig.ask(add([new_job(2).priority(crate::Priority(-1))])).await;
+        let mut claimed = rig.backend.claim(vec![any(&slots)]);
+        assert!(begin(&mut claimed).await.is_none());
+        let third = rig.ask(change(id(1), Event::Cancel)).await;
+        rig.faults.open_gate();
+        assert!(soon(first).await.unwrap().applied);
+        // Stamped when it was asked for, not when the group began.
+        let receipt = soon(second).await.unwrap();
+        assert!(receipt.inserts[0].as_ref().unwrap().created_at >= called);
+        assert!(soon(third).await.unwrap().applied);
+        assert_eq!(soon(claimed).await.unwrap()[0][0].id, id(2));
+        assert_eq!(rig.faults.commits(), groups);
+    }
+}
+
+#[tokio::test]
 async fn groups_are_bounded_by_commands_and_by_bytes() {
     let by_commands = WriterOptions { group_commands: 4, ..WriterOptions::default() };
     let by_bytes = WriterOptions { group_bytes: 2_400, ..WriterOptions::default() };

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Group, Returned, Writer, readable};
+use super::{Group, Writer};
+use crate::embedded::elsewhere::readable;
+use crate::embedded::inbox::Returned;
 use crate::{BackendError, JobId, Lease, Store, Verdict};
 
 impl<S: Store> Writer<S> {
@@ -42,7 +44,7 @@ impl<S: Store> Writer<S> {
         self.tell_cancelled()?;
         self.poisoned = false;
         self.inbox.set_poison(None);
-        self.write(Group { returned, ..Group::default() }, true);
+        self.write(Group::returning(returned), true, None);
         match self.inbox.closed_because() {
             Some(cause) => Err(cause),
             None => Ok(()),
