@@ -13,6 +13,7 @@ pub mod fuzz;
 mod meta;
 mod names;
 mod parts;
+mod row;
 mod state;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(crate) use meta::{
 };
 pub(crate) use names::Names;
 pub(crate) use parts::{StoredBody, StoredChunk, StoredEntry, StoredError, StoredOutcome};
+pub(crate) use row::StateRow;
 #[cfg(test)]
 pub(crate) use state::StoredBackoff;
 pub(crate) use state::{StoredHistory, StoredLabels, StoredSpan, StoredState};

@@ -8,6 +8,7 @@ use crate::codec::{
 use crate::index::{Index, Loader};
 use crate::site::Site;
 use crate::tally::Tally;
+use crate::txn::Scratch;
 
 /// What the writer keeps in memory. All of it goes back with a transaction that was not committed.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Memory {
     pub(crate) ceiling: Option<JobId>,
     /// Up to which staged change the transaction under way knows what became of it.
     pub(crate) resolved: Option<u64>,
+    /// Rows and buffers for the next transaction. One that is not committed takes them with it.
+    pub(crate) scratch: Scratch,
 }
 
 /// The order of enqueues. Numbers are given out of blocks that were reserved in the file before, so that the

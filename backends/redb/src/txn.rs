@@ -17,14 +17,14 @@ use poolqueue_core::{
 };
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::codec::{Owner, Part, StoredBody, StoredOutcome, StoredState, seal, unseal};
+use crate::codec::{Owner, Part, StateRow, StoredBody, StoredOutcome, seal, unseal};
 use crate::index::{Found, Index, Seat, Spot, Step};
 use crate::memory::Memory;
 use crate::shared::Shared;
 use crate::site::Site;
 use crate::tables::Tables;
 use kept::{Aside, Kept};
-use rows::Rows;
+use rows::{BUFFER_BYTES_MAX, Rows};
 pub(crate) use side::unique_row_key;
 
 pub(crate) struct RedbTxn<'t> {
@@ -32,13 +32,14 @@ pub(crate) struct RedbTxn<'t> {
     shared: &'t Shared,
     kept: Kept<'t>,
     wrote: bool,
-    rows: Rows,
     scratch: Scratch,
 }
 
 /// Buffers that are used again and again.
-#[derive(Default)]
-struct Scratch {
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// The states of the jobs that the transaction is about.
+    rows: Rows,
     /// A row that is not a state.
     row: Vec<u8>,
     /// Its labels.
@@ -49,20 +50,36 @@ struct Scratch {
     outcome: Vec<u8>,
 }
 
+impl Scratch {
+    fn forget_rows(&mut self) {
+        self.rows.forget();
+    }
+
+    /// What is kept for the next transaction. Buffers that have become large are not.
+    fn kept(mut self) -> Self {
+        for buffer in [&mut self.row, &mut self.labels, &mut self.tail, &mut self.outcome] {
+            buffer.clear();
+            buffer.shrink_to(BUFFER_BYTES_MAX);
+        }
+        self
+    }
+}
+
 impl<'t> RedbTxn<'t> {
     /// The writer's transaction.
     pub(crate) fn new(txn: &'t WriteTransaction, shared: &'t Shared, memory: &'t mut Memory) -> Self {
-        Self::keeping(txn, shared, Kept::writer(memory))
+        let scratch = std::mem::take(&mut memory.scratch);
+        Self::keeping(txn, shared, Kept::writer(memory), scratch)
     }
 
     /// A transaction of the application's. Nothing can be claimed in it.
     pub(crate) fn of_application(txn: &'t WriteTransaction, shared: &'t Shared) -> Self {
-        Self::keeping(txn, shared, Kept::Application(Aside::default()))
+        Self::keeping(txn, shared, Kept::Application(Aside::default()), Scratch::default())
     }
 
-    fn keeping(txn: &'t WriteTransaction, shared: &'t Shared, kept: Kept<'t>) -> Self {
+    fn keeping(txn: &'t WriteTransaction, shared: &'t Shared, kept: Kept<'t>, scratch: Scratch) -> Self {
         let tables = Tables::new(txn, shared.site());
-        RedbTxn { tables, shared, kept, wrote: false, rows: Rows::default(), scratch: Scratch::default() }
+        RedbTxn { tables, shared, kept, wrote: false, scratch }
     }
 
     /// Whether there is anything to commit.
@@ -98,14 +115,10 @@ impl<'t> RedbTxn<'t> {
 
     /// The state of a job in one of the two tables.
     fn load_from(&mut self, id: JobId, is_final: bool) -> Result<Option<JobState>, BackendError> {
-        let site = self.site();
-        let Some(row) = self.rows.take(&mut self.tables, id, is_final)? else { return Ok(None) };
-        let state = unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &row)
-            .and_then(|stored| stored.state(id, self.kept.names(), is_final))
-            .map(Some)
-            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw));
-        self.rows.keep(id, is_final, row);
-        state
+        let Some(row) = self.take_row(id, is_final)? else { return Ok(None) };
+        let state = row.state().clone();
+        self.scratch.rows.keep(row);
+        Ok(Some(state))
     }
 
     /// The state of a job that the index says is there and `fits`. `Ok(None)` and a note of the damage when its
@@ -132,10 +145,21 @@ impl<'t> RedbTxn<'t> {
         }
     }
 
-    /// The row of a job that is there.
-    fn take_row(&mut self, id: JobId, is_final: bool) -> Result<Vec<u8>, BackendError> {
-        let row = self.rows.take(&mut self.tables, id, is_final)?;
-        row.ok_or_else(|| self.site().corrupted(format_args!("the state of job {id} is missing")))
+    fn take_row(&mut self, id: JobId, is_final: bool) -> Result<Option<StateRow>, BackendError> {
+        let (site, names) = (self.shared.site(), self.kept.names());
+        self.scratch.rows.take(&mut self.tables, names, site, id, is_final)
+    }
+
+    /// The row of a job that is there in this state.
+    fn take_row_of(&mut self, state: &JobState) -> Result<StateRow, BackendError> {
+        let (id, site) = (state.id, self.site());
+        let row = self.take_row(id, state.status.is_final())?;
+        let row = row.ok_or_else(|| site.corrupted(format_args!("the state of job {id} is missing")))?;
+        if (row.state().status, row.state().attempt) == (state.status, state.attempt) {
+            return Ok(row);
+        }
+        let what = format_args!("job {id} was taken to be in a state it is not in");
+        Err(site.error(BackendErrorKind::Invalid, what))
     }
 
     fn body(&mut self, id: JobId) -> Result<Body, BackendError> {
@@ -196,6 +220,9 @@ impl Txn for RedbTxn<'_> {
         if !self.kept.may_have(id) {
             return Ok(None);
         }
+        if let Some(row) = self.scratch.rows.known(id) {
+            return Ok(Some(row.state().clone()));
+        }
         match self.load_from(id, false)? {
             Some(state) => Ok(Some(state)),
             None => self.load_from(id, true),
@@ -203,13 +230,10 @@ impl Txn for RedbTxn<'_> {
     }
 
     fn job(&mut self, state: &JobState) -> Result<Job, BackendError> {
-        let (id, site) = (state.id, self.site());
-        let is_final = state.status.is_final();
-        let row = self.take_row(id, is_final)?;
-        let attempt = unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &row)
-            .map(|stored| stored.outcome)
-            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-        self.rows.keep(id, is_final, row);
+        let id = state.id;
+        let row = self.take_row_of(state)?;
+        let attempt = row.outcome();
+        self.scratch.rows.keep(row);
         let body = self.body(id)?;
         let (output, error) = match attempt {
             Some(attempt) => self.outcome(id, attempt)?,

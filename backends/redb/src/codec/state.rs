@@ -11,7 +11,8 @@ use super::{Flaw, Names};
 /// The state of a job as it is stored. Times are microseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Encode, BorrowDecode)]
 pub(crate) struct StoredState<'a> {
-    /// The bytes of [`StoredLabels`]: they never change, and jobs that have the same share them in memory.
+    /// The bytes of [`StoredLabels`]: they never change, and jobs that have the same share them in memory. They come
+    /// first, so that they are found without the rest.
     pub(crate) labels: &'a [u8],
     pub(crate) unique_key: Option<&'a str>,
     pub(crate) status: u8,
@@ -57,8 +58,14 @@ pub(crate) struct StoredHistory<'a> {
     pub(crate) chunk_entries: u32,
     /// Entries in `tail`.
     pub(crate) tail_entries: u32,
-    /// The newest entries, one after the other.
+    /// The newest entries, one after the other: the end of the row.
     pub(crate) tail: &'a [u8],
+}
+
+impl StoredHistory<'_> {
+    pub(crate) fn without_tail(&self) -> StoredHistory<'static> {
+        StoredHistory { tail: &[], ..*self }
+    }
 }
 
 /// What a job is found by.

@@ -147,6 +147,18 @@ impl RedbTxn<'_> {
 
     /// Writes what is written once in a transaction.
     pub(crate) fn finish(&mut self) -> Result<(), BackendError> {
+        self.write_totals()?;
+        if let Kept::Writer { memory, .. } = &mut self.kept {
+            memory.scratch = std::mem::take(&mut self.scratch).kept();
+            if self.shared.application().is_some() {
+                // Others write, too.
+                memory.scratch.forget_rows();
+            }
+        }
+        Ok(())
+    }
+
+    fn write_totals(&mut self) -> Result<(), BackendError> {
         let (steps, sequence) = match &mut self.kept {
             Kept::Writer { memory, finals_before } => {
                 let finals = memory.index.figures().finals;

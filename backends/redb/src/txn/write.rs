@@ -2,13 +2,13 @@
 
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::salvage::Saved;
-use poolqueue_core::{BackendError, BackendErrorKind, Body, ContentType, JobId, Output};
+use poolqueue_core::{BackendError, BackendErrorKind, Body, ContentType, JobId, Labels, Output};
 use redb::ReadableTable;
 
-use super::{RedbTxn, unique_row_key};
+use super::{RedbTxn, Scratch, unique_row_key};
 use crate::codec::{
-    Flaw, Owner, Part, StoredBody, StoredChunk, StoredError, StoredHistory, StoredLabels, StoredOutcome,
-    StoredState, encode, seal, unseal,
+    Flaw, Owner, Part, StateRow, StoredBody, StoredChunk, StoredError, StoredHistory, StoredLabels,
+    StoredOutcome, encode, seal, unseal,
 };
 use crate::history::{self, Chunks};
 use crate::index::{Seat, Step};
@@ -18,20 +18,17 @@ use crate::tables::Tables;
 impl RedbTxn<'_> {
     pub(super) fn insert_job(&mut self, state: &JobState, body: &Body) -> Result<(), BackendError> {
         let (id, site) = (state.id, self.site());
-        let mut row = self.rows.buffer();
-        let labels = &mut self.scratch.labels;
         let engine = |error| site.engine("write a job", error);
         self.wrote = true;
-        labels.clear();
-        encode(&StoredLabels::of(&state.labels), labels)
-            .and_then(|()| StoredState::of(state, labels, None, StoredHistory::default()))
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
+        let Scratch { rows, labels, .. } = &mut self.scratch;
+        let row = encode_labels(&state.labels, labels)
+            .and_then(|()| rows.write(state, labels, None, StoredHistory::default()))
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
         let states = self.tables.states(state.status.is_final())?;
-        if states.insert(id.as_bytes(), row.as_slice()).map_err(engine)?.is_some() {
+        if states.insert(id.as_bytes(), row.bytes()).map_err(engine)?.is_some() {
             return Err(site.error(BackendErrorKind::Invalid, format_args!("job {id} exists already")));
         }
-        self.rows.keep(id, state.status.is_final(), row);
+        rows.keep(row);
         let row = &mut self.scratch.row;
         seal(Owner::new(Part::Body, id.as_bytes()), &StoredBody::of(body), row)
             .map_err(|flaw| site.flaw(format_args!("the body of job {id}"), flaw))?;
@@ -64,15 +61,13 @@ impl RedbTxn<'_> {
         let mut chunks = JobChunks { id, site, tables: &mut self.tables, row };
         let tail = &mut self.scratch.tail;
         let history = history::write(job.cut, &job.history, tail, &mut chunks)?;
-        let (mut row, labels) = (self.rows.buffer(), &mut self.scratch.labels);
-        labels.clear();
-        encode(&StoredLabels::of(&state.labels), labels)
-            .and_then(|()| StoredState::of(state, labels, has_outcome.then_some(attempt), history))
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
+        let (rows, labels) = (&mut self.scratch.rows, &mut self.scratch.labels);
+        let row = encode_labels(&state.labels, labels)
+            .and_then(|()| rows.write(state, labels, has_outcome.then_some(attempt), history))
             .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-        let is_final = state.status.is_final();
-        self.tables.states(is_final)?.insert(id.as_bytes(), row.as_slice()).map_err(engine)?;
-        self.rows.keep(id, is_final, row);
+        let states = self.tables.states(state.status.is_final())?;
+        states.insert(id.as_bytes(), row.bytes()).map_err(engine)?;
+        rows.keep(row);
         self.kept.admit(Seat::of(state));
         self.pass_sequence(state.sequence)
     }
@@ -87,52 +82,44 @@ impl RedbTxn<'_> {
             return Ok(());
         }
         let (id, site) = (step.after.id, self.site());
-        let flawed = |flaw: Flaw| site.flaw(format_args!("the state of job {id}"), flaw);
-        let old_row = self.take_row(id, step.before.status.is_final())?;
-        let old: StoredState<'_> =
-            unseal(Owner::new(Part::State, id.as_bytes()), &old_row).map_err(flawed)?;
-        if (old.status, old.attempt) != (step.before.status.code(), step.before.attempt.0) {
-            let what = format_args!("the transition of job {id} starts from a state it is not in");
-            return Err(site.error(BackendErrorKind::Invalid, what));
-        }
+        let old = self.take_row_of(&step.before)?;
         let outcome = self.store_outcome(&old, step, output)?;
         let mut chunks = JobChunks { id, site, tables: &mut self.tables, row: &mut self.scratch.row };
         let tail = &mut self.scratch.tail;
-        let history = history::append(&old.history, &step.history(), history_max, tail, &mut chunks)?;
-        let mut row = self.rows.buffer();
-        StoredState::of(&step.after, old.labels, outcome, history)
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
-            .map_err(flawed)?;
-        self.rows.give_back(old_row);
-        self.replace(&step.before, &step.after, row)
+        let history = history::append(&old.history(), &step.history(), history_max, tail, &mut chunks)?;
+        let row = self.scratch.rows.write(&step.after, old.labels(), outcome, history);
+        let row = row.map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
+        self.replace(old, row)
     }
 
     /// Stores another state of a job without anything else: no history, no outcome.
     pub(super) fn rewrite(&mut self, before: &JobState, after: &JobState) -> Result<(), BackendError> {
         let (id, site) = (after.id, self.site());
-        let old_row = self.take_row(id, before.status.is_final())?;
-        let mut row = self.rows.buffer();
-        unseal::<StoredState<'_>>(Owner::new(Part::State, id.as_bytes()), &old_row)
-            .and_then(|old| StoredState::of(after, old.labels, old.outcome, old.history))
-            .and_then(|stored| seal(Owner::new(Part::State, id.as_bytes()), &stored, &mut row))
-            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-        self.rows.give_back(old_row);
-        self.replace(before, after, row)
+        let old = self.take_row_of(before)?;
+        let row = self.scratch.rows.write(after, old.labels(), old.outcome(), old.history());
+        let row = row.map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
+        self.replace(old, row)
     }
 
     /// Puts the new row in its table, takes the old one out of another, and tells the index.
-    fn replace(&mut self, before: &JobState, after: &JobState, row: Vec<u8>) -> Result<(), BackendError> {
-        let site = self.site();
+    fn replace(&mut self, old: StateRow, row: StateRow) -> Result<(), BackendError> {
+        let (id, site) = (row.id(), self.site());
         let engine = |error| site.engine("write a state", error);
-        let (from, to) = (before.status.is_final(), after.status.is_final());
         self.wrote = true;
-        self.tables.states(to)?.insert(after.id.as_bytes(), row.as_slice()).map_err(engine)?;
-        if from != to {
-            self.tables.states(from)?.remove(before.id.as_bytes()).map_err(engine)?;
+        self.tables.states(row.is_final())?.insert(id.as_bytes(), row.bytes()).map_err(engine)?;
+        if old.is_final() != row.is_final() {
+            self.tables.states(old.is_final())?.remove(id.as_bytes()).map_err(engine)?;
         }
-        self.rows.keep(after.id, to, row);
-        self.kept.change(Step::Leave, Seat::of(before));
-        self.kept.change(Step::Take, Seat::of(after));
+        self.kept.change(Step::Leave, Seat::of(old.state()));
+        self.kept.change(Step::Take, Seat::of(row.state()));
+        let rows = &mut self.scratch.rows;
+        rows.give_back(old);
+        // Nobody asks soon for a job that is over.
+        if row.is_final() {
+            rows.give_back(row)
+        } else {
+            rows.keep(row)
+        }
         Ok(())
     }
 
@@ -140,19 +127,19 @@ impl RedbTxn<'_> {
     /// stored now.
     fn store_outcome(
         &mut self,
-        old: &StoredState<'_>,
+        old: &StateRow,
         step: &Transition,
         output: Option<&Output>,
     ) -> Result<Option<u32>, BackendError> {
         if step.error.is_none() && output.is_none() {
-            return Ok(old.outcome);
+            return Ok(old.outcome());
         }
         let (id, site) = (step.after.id, self.site());
         let engine = |error| site.engine("write an outcome", error);
         let flawed = |flaw: Flaw| site.flaw(format_args!("the outcome of job {id}"), flaw);
         let old_row = &mut self.scratch.outcome;
         let mut kept = StoredOutcome::default();
-        if let Some(attempt) = old.outcome {
+        if let Some(attempt) = old.outcome() {
             let Some(found) = self.tables.outcome()?.get(id.as_bytes()).map_err(engine)? else {
                 return Err(site.corrupted(format_args!("the outcome of job {id} is missing")));
             };
@@ -170,7 +157,7 @@ impl RedbTxn<'_> {
             error: step.error.as_ref().map(StoredError::of).or(kept.error),
         };
         if new.output.is_none() && new.error.is_none() {
-            if old.outcome.is_some() {
+            if old.outcome().is_some() {
                 self.tables.outcome()?.remove(id.as_bytes()).map_err(engine)?;
             }
             return Ok(None);
@@ -185,16 +172,14 @@ impl RedbTxn<'_> {
         let (id, site) = (state.id, self.site());
         let key = id.as_bytes();
         let engine = |error| site.engine("delete a job", error);
-        let row = self.take_row(id, state.status.is_final())?;
-        let old: StoredState<'_> = unseal(Owner::new(Part::State, key), &row)
-            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
+        let old = self.take_row_of(state)?;
         self.wrote = true;
-        self.tables.states(state.status.is_final())?.remove(key).map_err(engine)?;
+        self.tables.states(old.is_final())?.remove(key).map_err(engine)?;
         self.tables.body()?.remove(key).map_err(engine)?;
-        if old.outcome.is_some() {
+        if old.outcome().is_some() {
             self.tables.outcome()?.remove(key).map_err(engine)?;
         }
-        for chunk in old.history.first_chunk..old.history.next_chunk {
+        for chunk in old.history().first_chunk..old.history().next_chunk {
             self.tables.history()?.remove((key, chunk)).map_err(engine)?;
         }
         if let Some(unique) = state.unique_key.as_ref().filter(|_| !state.status.is_final()) {
@@ -202,9 +187,14 @@ impl RedbTxn<'_> {
             self.tables.unique()?.remove(row_key.as_slice()).map_err(engine)?;
         }
         self.kept.change(Step::Leave, Seat::of(state));
-        self.rows.give_back(row);
+        self.scratch.rows.give_back(old);
         Ok(())
     }
+}
+
+fn encode_labels(labels: &Labels, out: &mut Vec<u8>) -> Result<(), Flaw> {
+    out.clear();
+    encode(&StoredLabels::of(labels), out)
 }
 
 /// The history rows of one job.
