@@ -46,7 +46,7 @@ fn compare(own: &[Listing], asked: &Arguments) -> Res<ExitCode> {
         eprintln!("{} is in memory: there are no syncs to measure", place.0.display());
     }
     let results = rounds::run(&entrants, asked, &place.0)?;
-    let medians = summary::medians(&results.measurements);
+    let medians = bench_compare::medians(&results.measurements);
     if let Some(path) = &asked.json {
         write_json(path, &medians)?;
     }
