@@ -1,5 +1,6 @@
 //! The project's own chores. `cargo xtask help` lists them.
 
+mod charts;
 mod manifest;
 mod program;
 mod prove;
@@ -33,6 +34,11 @@ Usage: cargo xtask <chore>
 
             rivals [ARGUMENT...]
               as bench-compare takes them; `cargo run --release -p bench-compare -- --help` lists them
+
+  charts    draws the pictures of docs/performance.md into docs/charts; exits with 1 when there is nothing to draw
+
+            charts FILE...
+              what `--json FILE` of `rivals` or of bench-compare wrote; of several files medians count, void results do not
 ";
 
 /// Why a chore did not succeed. Its text is for the person who ran it.
@@ -73,6 +79,7 @@ fn run(arguments: &[&str]) -> Result<String, Failed> {
         ["prove", "mutants", shard] => prove::mutants(shard, None),
         ["prove", "mutants", shard, package] => prove::mutants(shard, Some(package)),
         ["rivals", arguments @ ..] => rivals::run(arguments),
+        ["charts", files @ ..] => charts::run(files),
         ["prove", arguments @ ..] => prove::run(&chosen(arguments)?),
         [chore @ ("help" | "features" | "tidy"), extra, ..] => {
             Err(Failed::Usage(format!("{chore} takes no argument, {extra:?} was given")))
@@ -128,7 +135,7 @@ mod tests {
     #[test]
     fn help_names_every_chore_and_unknown_ones_are_refused_by_name() {
         let Ok(help) = run(&[]) else { panic!("help fails") };
-        for chore in ["help", "features", "tidy", "prove", "rivals"] {
+        for chore in ["help", "features", "tidy", "prove", "rivals", "charts"] {
             assert!(help.contains(&format!("  {chore} ")), "{chore}");
         }
         let mistakes = [
@@ -139,6 +146,8 @@ mod tests {
             (&["prove", "--seed", "x"], "\"x\""),
             (&["prove", "--fast"], "--fast"),
             (&["prove", "planted", "13"], "13"),
+            (&["charts"], "--json"),
+            (&["charts", "no-such-file"], "no-such-file"),
         ];
         for (arguments, named) in mistakes {
             let Err(Failed::Usage(message)) = run(arguments) else { panic!("{arguments:?} is accepted") };
