@@ -50,6 +50,8 @@ extern crate self as poolqueue_redb;
 mod application;
 mod backend;
 mod backup;
+#[doc(hidden)]
+pub mod bench;
 mod check;
 mod codec;
 mod create;
