@@ -1,6 +1,7 @@
 //! The project's own chores. `cargo xtask help` lists them.
 
 mod charts;
+mod instructions;
 mod manifest;
 mod program;
 mod prove;
@@ -39,6 +40,12 @@ Usage: cargo xtask <chore>
 
             charts FILE...
               what `--json FILE` of `rivals` or of bench-compare wrote; of several files medians count, void results do not
+
+  instructions  counts the instructions of the hot paths under valgrind and compares them with docs/instructions.md; exits with 1
+            when one takes more than 5 % more, and with 2 when nothing could be counted
+
+            instructions [--write]
+              --write      writes docs/instructions.md anew
 ";
 
 /// Why a chore did not succeed. Its text is for the person who ran it.
@@ -78,9 +85,14 @@ fn run(arguments: &[&str]) -> Result<String, Failed> {
         ["prove", "planted", numbers @ ..] => prove::planted(&planted(numbers)?),
         ["prove", "mutants", shard] => prove::mutants(shard, None),
         ["prove", "mutants", shard, package] => prove::mutants(shard, Some(package)),
+        ["instructions"] => instructions::run(false),
+        ["instructions", "--write"] => instructions::run(true),
         ["rivals", arguments @ ..] => rivals::run(arguments),
         ["charts", files @ ..] => charts::run(files),
         ["prove", arguments @ ..] => prove::run(&chosen(arguments)?),
+        ["instructions", unknown, ..] => {
+            Err(Failed::Usage(format!("instructions takes --write alone, {unknown:?} was given")))
+        }
         [chore @ ("help" | "features" | "tidy"), extra, ..] => {
             Err(Failed::Usage(format!("{chore} takes no argument, {extra:?} was given")))
         }
@@ -135,7 +147,7 @@ mod tests {
     #[test]
     fn help_names_every_chore_and_unknown_ones_are_refused_by_name() {
         let Ok(help) = run(&[]) else { panic!("help fails") };
-        for chore in ["help", "features", "tidy", "prove", "rivals", "charts"] {
+        for chore in ["help", "features", "tidy", "prove", "rivals", "charts", "instructions"] {
             assert!(help.contains(&format!("  {chore} ")), "{chore}");
         }
         let mistakes = [
@@ -148,6 +160,7 @@ mod tests {
             (&["prove", "planted", "13"], "13"),
             (&["charts"], "--json"),
             (&["charts", "no-such-file"], "no-such-file"),
+            (&["instructions", "--fast"], "\"--fast\""),
         ];
         for (arguments, named) in mistakes {
             let Err(Failed::Usage(message)) = run(arguments) else { panic!("{arguments:?} is accepted") };

@@ -1,6 +1,6 @@
 //! Programs that are run: with a log, and not for ever.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,6 +27,13 @@ pub struct Program {
 }
 
 impl Program {
+    /// The program of this name, in this directory.
+    pub fn new(name: impl AsRef<OsStr>, directory: &Path, log: &Path) -> Self {
+        let mut command = Command::new(name);
+        command.current_dir(directory);
+        Program { command, log: log.to_owned(), limit: Duration::from_secs(1_200) }
+    }
+
     /// `cargo`, in this directory, building there.
     pub fn cargo(directory: &Path, build: &Path, log: &Path) -> Self {
         let mut program = Program::cargo_anywhere(directory, log);
@@ -36,9 +43,10 @@ impl Program {
 
     /// `cargo`, in this directory, building where it likes.
     pub fn cargo_anywhere(directory: &Path, log: &Path) -> Self {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
-        command.current_dir(directory).env_remove("CARGO_TARGET_DIR").env("CARGO_TERM_COLOR", "never");
-        Program { command, log: log.to_owned(), limit: Duration::from_secs(1_200) }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+        let mut program = Program::new(cargo, directory, log);
+        program.command.env_remove("CARGO_TARGET_DIR").env("CARGO_TERM_COLOR", "never");
+        program
     }
 
     /// Adds arguments.
