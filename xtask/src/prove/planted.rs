@@ -111,9 +111,9 @@ pub const PLANTS: &[Plant] = &[
         name: "index not updated on cancel",
         edits: &[Edit {
             file: "backends/redb/src/txn/write.rs",
-            find: "        self.kept.change(Step::Leave, Seat::of(before));\n        self.kept.change(Step::Take",
-            replace: "        if !(to && before.is_claimable()) {\n            \
-                      self.kept.change(Step::Leave, Seat::of(before));\n        }\n        self.kept.change(Step::Take",
+            find: "        self.kept.change(Step::Leave, Seat::of(old.state()));\n        self.kept.change(Step::Take",
+            replace: "        if !(row.is_final() && old.state().is_claimable()) {\n            \
+                      self.kept.change(Step::Leave, Seat::of(old.state()));\n        }\n        self.kept.change(Step::Take",
         }],
         caught_by: &["-p", "poolqueue-redb", "--test", "conformance", "cancel::"],
         figures: &[],
