@@ -3,8 +3,9 @@
 mod claim;
 mod write;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::salvage::Saved;
 use poolqueue_core::{
@@ -50,7 +51,7 @@ impl<'t> SqliteTxn<'t> {
         names: &'t mut Names,
         peers: Option<&'t mut Peers>,
     ) -> Self {
-        let (known, counts) = (HashMap::new(), BTreeMap::new());
+        let (known, counts) = (HashMap::default(), BTreeMap::new());
         SqliteTxn { conn, shared, names, known, counts, sequence: None, wrote: false, peers, claimed: false }
     }
 

@@ -1,5 +1,6 @@
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
+use foldhash::quality::FixedState;
 use poolqueue_core::lifecycle::JobState;
 
 use super::{Entry, Seat, Spot, Step};
@@ -12,11 +13,10 @@ pub(crate) struct Digest(u64);
 
 impl Digest {
     pub(super) fn change(&mut self, step: Step, what: impl Hash) {
-        let mut hasher = DefaultHasher::new();
-        what.hash(&mut hasher);
+        let hash = FixedState::default().hash_one(what);
         self.0 = match step {
-            Step::Take => self.0.wrapping_add(hasher.finish()),
-            Step::Leave => self.0.wrapping_sub(hasher.finish()),
+            Step::Take => self.0.wrapping_add(hash),
+            Step::Leave => self.0.wrapping_sub(hash),
         };
     }
 }

@@ -1,6 +1,6 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use poolqueue_core::Labels;
 use poolqueue_core::lifecycle::JobState;
 

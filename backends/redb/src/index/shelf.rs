@@ -1,8 +1,9 @@
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use poolqueue_core::{ClaimFilter, Kind, Labels, Tag};
 
 use super::Entry;

@@ -1,5 +1,4 @@
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use poolqueue_core::lifecycle::JobState;
 use poolqueue_core::{BackendError, JobId};
 

@@ -1,6 +1,6 @@
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use poolqueue_core::{AssigneeId, Kind, Labels, QueueName, Tag, TagSet};
 
 use super::Flaw;

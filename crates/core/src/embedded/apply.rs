@@ -1,12 +1,11 @@
 //! Applying a batch inside a transaction: load, decide, and only then store.
 
-use std::collections::{HashMap, HashSet};
-
 use crate::lifecycle::{Event, JobState, KeyChange, Transition, consequences, decide};
 use crate::{
     BackendError, BackendErrorKind, Batch, Body, Change, Committed, Insert, JobId, Output, QueueName,
     Receipt, RecordConflict, RecordPut, Rejected, Target, Timestamp, Txn, UniqueKey,
 };
+use foldhash::{HashMap, HashSet};
 
 /// Jobs promoted, and jobs expired, in one group.
 const TIMERS_PER_GROUP: usize = 1_000;

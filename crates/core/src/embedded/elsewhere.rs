@@ -1,7 +1,7 @@
 //! What was committed otherwise than by the writer: by another handle of the same store, or by a transaction of the
 //! application's.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -12,6 +12,7 @@ use crate::{
     BackendError, BackendErrorKind, Batch, Change, Embedded, Error, JobId, Lease, NewJob, Output, Slots,
     Store, Target, Timestamp, Txn,
 };
+use foldhash::{HashMap, HashSet};
 
 use super::apply::{Done, Failed, apply, apply_own};
 use super::inbox::Inbox;

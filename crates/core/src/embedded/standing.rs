@@ -1,8 +1,8 @@
 //! Claims that wait for jobs, and who gets which.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use tokio::sync::oneshot;
 
 use crate::lifecycle::{Event, JobState};
@@ -69,7 +69,7 @@ type Place = (usize, usize);
 pub(super) fn serve(serving: &mut Serving<'_>, standing: &mut [Standing]) -> Result<bool, BackendError> {
     let ready: HashSet<Arc<Labels>> = ready_labels(serving.done);
     let mut groups: Vec<(ClaimFilter, Vec<Place>)> = Vec::new();
-    let mut group_of: HashMap<ClaimFilter, usize> = HashMap::new();
+    let mut group_of: HashMap<ClaimFilter, usize> = HashMap::default();
     for (at, one) in standing.iter().enumerate() {
         if one.answer.is_closed() || !(one.look_again || serving.done.promoted || one.is_for(&ready)) {
             continue;

@@ -4,10 +4,10 @@ mod group;
 mod reopen;
 mod time;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use crate::{Attention, BackendError, Capabilities, QueueName, Store, Timestamp, Verdict};
@@ -69,7 +69,7 @@ impl<S: Store> Writer<S> {
             options,
             inbox,
             standing: Vec::new(),
-            holders: HashMap::new(),
+            holders: HashMap::default(),
             pending,
             returned: Vec::new(),
             time: Time::default(),

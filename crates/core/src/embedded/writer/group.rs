@@ -1,8 +1,9 @@
 //! What is written in one transaction.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
+use foldhash::HashMap;
 use tokio::sync::oneshot;
 
 use crate::embedded::apply::{Done, Failed, apply, apply_own};
