@@ -5,8 +5,8 @@ use std::error::Error as _;
 use poolqueue_core::{BackendError, BackendErrorKind, Error, Work};
 use rusqlite::{Connection, ffi};
 
-use crate::codec::Names;
 use crate::database;
+use crate::memory::Memory;
 use crate::settings::{self, Role};
 use crate::shared::Shared;
 use crate::store::execute;
@@ -20,8 +20,8 @@ pub(crate) fn within(shared: &Shared, conn: &Connection, batch: u64, work: Work<
     execute(conn, &sql.savepoint).map_err(engine)?;
     let result = site
         .guard("apply a batch", || {
-            let mut names = Names::default();
-            let mut txn = SqliteTxn::new(conn, shared, &mut names, None);
+            let mut memory = Memory::default();
+            let mut txn = SqliteTxn::new(conn, shared, &mut memory, None);
             // First of all, because it takes the place of the writer before anything is read.
             txn.note_applied(batch).map_err(|error| too_early(shared, error))?;
             Ok(work(&mut txn).and_then(|()| txn.finish().map_err(Error::from)))

@@ -26,6 +26,7 @@ mod codec;
 mod create;
 mod database;
 mod lock;
+mod memory;
 mod options;
 mod peers;
 mod reader;

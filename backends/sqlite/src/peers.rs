@@ -80,7 +80,7 @@ struct Peer {
 }
 
 /// Changes when another connection commits.
-fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
+pub(crate) fn data_version(conn: &Connection) -> rusqlite::Result<i64> {
     conn.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 

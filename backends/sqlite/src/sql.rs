@@ -76,6 +76,7 @@ statements! {
     sweep_applied = "DELETE FROM {p}applied WHERE handle NOT IN (SELECT number FROM {p}handles)";
 
     load = "SELECT {columns} FROM {p}jobs WHERE id = ?1";
+    greatest_id = "SELECT max(id) FROM {p}jobs";
     insert_job = "INSERT INTO {p}jobs ({columns}) VALUES ({parameters})";
     update_job = "UPDATE {p}jobs SET {changes} WHERE sequence = ?1";
     delete_job = "DELETE FROM {p}jobs WHERE sequence = ?1";

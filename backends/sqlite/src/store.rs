@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use poolqueue_core::{Applied, Attention, BackendError, BackendErrorKind, JobId, Lease, Store, Txn, Verdict};
 use rusqlite::Connection;
 
-use crate::codec::Names;
+use crate::memory::Memory;
 use crate::options::SqliteOptions;
-use crate::peers::Peers;
+use crate::peers::{Peers, data_version};
 use crate::reader::SqliteReader;
 use crate::shared::Shared;
 use crate::site::{Site, is_before_commit};
@@ -33,7 +33,8 @@ const WAIT: Duration = Duration::from_millis(100);
 /// A queue in one SQLite file.
 ///
 /// A committed transaction is on stable storage: the file has a write-ahead log and `synchronous` is `FULL`, set
-/// and read back on every connection. Nothing about jobs is kept in memory. Every row carries a checksum.
+/// and read back on every connection. Of the jobs only the rows that were worked on last are kept in memory, and those only
+/// until somebody else commits. Every row carries a checksum.
 /// Dropping the store closes it and ignores errors; [`close`](Store::close) reports them.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -44,7 +45,7 @@ pub struct SqliteStore {
     turns: Turns,
     /// When the length of the log was looked at last.
     tidied: Instant,
-    names: Names,
+    memory: Memory,
     /// The error after which it is not known what is in the file. Ends with [`reopen`](Store::reopen).
     broken: Option<BackendError>,
 }
@@ -82,7 +83,7 @@ impl SqliteStore {
             peers: None,
             turns: Turns::default(),
             tidied: Instant::now(),
-            names: Names::default(),
+            memory: Memory::default(),
             broken: None,
         };
         store.install(conn)?;
@@ -155,9 +156,12 @@ impl SqliteStore {
         group: &mut dyn FnMut(&mut dyn Txn) -> Result<Verdict, BackendError>,
     ) -> Result<Outcome, BackendError> {
         let conn = connection(&self.conn)?;
-        let (shared, names, peers) = (&self.shared, &mut self.names, self.peers.as_mut());
+        let (shared, memory, peers) = (&self.shared, &mut self.memory, self.peers.as_mut());
         shared.site().guard("apply a transaction", || {
-            let mut own = SqliteTxn::new(conn, shared, names, peers);
+            let version =
+                data_version(conn).map_err(|error| shared.site().engine("look who has written", error))?;
+            memory.begin(version);
+            let mut own = SqliteTxn::new(conn, shared, memory, peers);
             match group(&mut own)? {
                 Verdict::Rollback => Ok(Outcome::Nothing),
                 Verdict::Commit if !own.wrote() => Ok(Outcome::Nothing),
@@ -205,7 +209,8 @@ impl SqliteStore {
     }
 
     /// Undoes what was not committed, if SQLite has not done so on its own.
-    fn rollback(&self) -> Result<(), BackendError> {
+    fn rollback(&mut self) -> Result<(), BackendError> {
+        self.memory.forget();
         if connection(&self.conn)?.is_autocommit() {
             return Ok(());
         }
@@ -214,6 +219,7 @@ impl SqliteStore {
 
     /// Lets go of the file, but stays one of its handles.
     fn disconnect(&mut self) -> Result<(), BackendError> {
+        self.memory.forget();
         // First the readers that nobody uses: the last connection to close moves the log into the file, which
         // one that only reads cannot do.
         self.shared.remove();

@@ -5,7 +5,6 @@ mod write;
 
 use std::collections::BTreeMap;
 
-use foldhash::HashMap;
 use poolqueue_core::lifecycle::{JobState, Transition};
 use poolqueue_core::salvage::Saved;
 use poolqueue_core::{
@@ -15,9 +14,10 @@ use poolqueue_core::{
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::codec::{
-    Columns, Flaw, Names, Stored, StoredRow, seal_of_counts, seal_of_holder, seal_of_meta, seal_of_record,
+    Columns, Flaw, Stored, StoredRow, seal_of_counts, seal_of_holder, seal_of_meta, seal_of_record,
     stored_u64,
 };
+use crate::memory::Memory;
 use crate::peers::Peers;
 use crate::reader::parts;
 use crate::shared::Shared;
@@ -30,9 +30,7 @@ const SEQUENCE: &str = "sequence";
 pub(crate) struct SqliteTxn<'t> {
     conn: &'t Connection,
     shared: &'t Shared,
-    names: &'t mut Names,
-    /// Jobs as this transaction read or wrote them last.
-    known: HashMap<JobId, Stored>,
+    memory: &'t mut Memory,
     /// By how much the counts of each status change: jobs, and the sum of their retries.
     counts: BTreeMap<Status, (i64, i64)>,
     /// The next sequence, once it was asked for.
@@ -48,11 +46,11 @@ impl<'t> SqliteTxn<'t> {
     pub(crate) fn new(
         conn: &'t Connection,
         shared: &'t Shared,
-        names: &'t mut Names,
+        memory: &'t mut Memory,
         peers: Option<&'t mut Peers>,
     ) -> Self {
-        let (known, counts) = (HashMap::default(), BTreeMap::new());
-        SqliteTxn { conn, shared, names, known, counts, sequence: None, wrote: false, peers, claimed: false }
+        let counts = BTreeMap::new();
+        SqliteTxn { conn, shared, memory, counts, sequence: None, wrote: false, peers, claimed: false }
     }
 
     /// Whether there is anything to commit.
@@ -92,19 +90,39 @@ impl<'t> SqliteTxn<'t> {
     }
 
     /// The row of a job.
-    fn stored(&mut self, id: JobId) -> Result<Option<&Stored>, BackendError> {
-        if !self.known.contains_key(&id) {
-            let site = self.site();
-            let mut statement = self.prepare(&self.sql().load)?;
-            let engine = |error| site.engine("read a state", error);
-            let mut rows = statement.query([id.as_bytes().as_slice()]).map_err(engine)?;
-            let Some(row) = rows.next().map_err(engine)? else { return Ok(None) };
-            let stored = StoredRow::read(row)
-                .and_then(|row| row.stored(self.names))
-                .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
-            self.known.insert(id, stored);
+    fn stored(&mut self, id: JobId) -> Result<Option<Stored>, BackendError> {
+        if let Some(stored) = self.memory.row(id) {
+            return Ok(Some(stored.clone()));
         }
-        Ok(self.known.get(&id))
+        if id > self.ceiling()? {
+            return Ok(None);
+        }
+        let site = self.site();
+        let mut statement = self.prepare(&self.sql().load)?;
+        let engine = |error| site.engine("read a state", error);
+        let mut rows = statement.query([id.as_bytes().as_slice()]).map_err(engine)?;
+        let Some(row) = rows.next().map_err(engine)? else { return Ok(None) };
+        let stored = StoredRow::read(row)
+            .and_then(|row| row.stored(&mut self.memory.names))
+            .map_err(|flaw| site.flaw(format_args!("the state of job {id}"), flaw))?;
+        self.memory.keep(stored.clone());
+        Ok(Some(stored))
+    }
+
+    /// No stored id is greater.
+    fn ceiling(&mut self) -> Result<JobId, BackendError> {
+        if let Some(ceiling) = self.memory.ceiling() {
+            return Ok(ceiling);
+        }
+        let site = self.site();
+        let greatest: Option<Vec<u8>> = self
+            .prepare(&self.sql().greatest_id)?
+            .query_row([], |row| row.get(0))
+            .map_err(|error| site.engine("read the greatest id", error))?;
+        // A damaged id hides nothing: whatever it is, all are looked for.
+        let greatest = greatest.map_or(Ok([0; 16]), <[u8; 16]>::try_from).unwrap_or([u8::MAX; 16]);
+        self.memory.set_ceiling(JobId::from_bytes(greatest));
+        Ok(JobId::from_bytes(greatest))
     }
 
     /// Writes what is written once in a transaction.
@@ -170,7 +188,7 @@ impl Txn for SqliteTxn<'_> {
     }
 
     fn load(&mut self, id: JobId) -> Result<Option<JobState>, BackendError> {
-        Ok(self.stored(id)?.map(|stored| stored.state.clone()))
+        Ok(self.stored(id)?.map(|stored| stored.state))
     }
 
     fn job(&mut self, state: &JobState) -> Result<Job, BackendError> {
@@ -179,8 +197,8 @@ impl Txn for SqliteTxn<'_> {
         let Some(stored) = self.stored(id)? else {
             return Err(site.corrupted(format_args!("the state of job {id} is missing")));
         };
-        let body = parts::body(conn, sql, site, stored)?;
-        let outcome = parts::outcome(conn, sql, site, stored)?.unwrap_or_default();
+        let body = parts::body(conn, sql, site, &stored)?;
+        let outcome = parts::outcome(conn, sql, site, &stored)?.unwrap_or_default();
         Ok(Job::assemble(state, Some(body), outcome.output, outcome.error))
     }
 
@@ -243,7 +261,7 @@ impl Txn for SqliteTxn<'_> {
     fn expired(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobState>, BackendError> {
         let late = self.timed(&self.sql().deadlines, now, limit, JobState::awaits_deadline)?;
         let states = late.iter().map(|stored| stored.state.clone()).collect();
-        self.known.extend(late.into_iter().map(|stored| (stored.state.id, stored)));
+        late.into_iter().for_each(|stored| self.memory.keep(stored));
         Ok(states)
     }
 

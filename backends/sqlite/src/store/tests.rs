@@ -79,9 +79,9 @@ fn nothing_is_written_after_the_transaction_ended_underneath() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&directory);
     let conn = store.conn.as_ref().unwrap();
-    let mut names = crate::codec::Names::default();
+    let mut memory = crate::memory::Memory::default();
     assert!(conn.is_autocommit());
-    let mut txn = crate::txn::SqliteTxn::new(conn, &store.shared, &mut names, None);
+    let mut txn = crate::txn::SqliteTxn::new(conn, &store.shared, &mut memory, None);
     let error = poolqueue_core::Txn::put_record(&mut txn, "record", Some((1, b"value"))).unwrap_err();
     assert!(error.to_string().contains("rolled back by an earlier error"), "{error}");
     assert_eq!(store.reader().snapshot().unwrap().record("record").unwrap(), None);

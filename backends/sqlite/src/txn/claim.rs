@@ -94,7 +94,7 @@ impl SqliteTxn<'_> {
         let mut suspect_allowed = None;
         while found.len() < limit {
             let Some(row) = rows.next().map_err(engine)? else { break };
-            if selective && !wanted(row, filter, self.names) {
+            if selective && !wanted(row, filter, &mut self.memory.names) {
                 continue;
             }
             let Some(stored) = self.listed(row, |state| state.is_claimable() && state.labels.queue == *queue)
@@ -112,7 +112,7 @@ impl SqliteTxn<'_> {
                 }
             }
             found.push(stored.state.clone());
-            self.known.insert(stored.state.id, stored);
+            self.memory.keep(stored);
         }
         Ok(found)
     }
@@ -161,7 +161,7 @@ impl SqliteTxn<'_> {
     fn listed(&mut self, row: &Row<'_>, fits: impl FnOnce(&JobState) -> bool) -> Option<Stored> {
         let site = self.site();
         let read = StoredRow::read(row).and_then(|stored_row| {
-            let stored = stored_row.stored(self.names);
+            let stored = stored_row.stored(&mut self.memory.names);
             let stored = stored.map_err(|Flaw(reason)| match stored_row.id() {
                 Ok(id) => Flaw(format!("it says it is {id}: {reason}")),
                 Err(_) => Flaw(reason),

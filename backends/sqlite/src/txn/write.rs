@@ -27,7 +27,7 @@ impl SqliteTxn<'_> {
         self.insert_body(id, stored_u64(state.sequence).map_err(flawed)?, body)?;
         self.post(None, Some(state))?;
         self.count(state, 1);
-        self.known.insert(id, stored);
+        self.memory.admit(stored);
         Ok(())
     }
 
@@ -58,6 +58,7 @@ impl SqliteTxn<'_> {
         }
         self.post(None, Some(state))?;
         self.count(state, 1);
+        self.memory.admit(Stored { state: state.clone(), extra });
         self.pass_sequence(state.sequence)
     }
 
@@ -148,7 +149,7 @@ impl SqliteTxn<'_> {
     fn expect(&mut self, before: &JobState) -> Result<Stored, BackendError> {
         let (id, site) = (before.id, self.site());
         match self.stored(id)? {
-            Some(stored) if stored.state == *before => Ok(stored.clone()),
+            Some(stored) if stored.state == *before => Ok(stored),
             Some(_) => {
                 let what = format!("job {id} is not in the state that the change starts from");
                 Err(site.error(BackendErrorKind::Invalid, what))
@@ -172,7 +173,7 @@ impl SqliteTxn<'_> {
         self.post(Some(&old.state), Some(after))?;
         self.count(&old.state, -1);
         self.count(after, 1);
-        self.known.insert(id, Stored { state: after.clone(), extra });
+        self.memory.keep(Stored { state: after.clone(), extra });
         Ok(())
     }
 
@@ -278,7 +279,7 @@ impl SqliteTxn<'_> {
         }
         self.post(Some(state), None)?;
         self.count(state, -1);
-        self.known.remove(&id);
+        self.memory.remove(id);
         Ok(())
     }
 }
