@@ -37,8 +37,8 @@ const RECORD_KEY_BYTES_MAX: usize = 256;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WriterOptions {
-    /// How long the writer waits for more commands before it begins a group, but only when the last group had
-    /// more than one. Default 50 µs; zero never waits, and more than a second is a second.
+    /// How long the writer, having applied all that has come, waits for more commands for its group, but only while it has
+    /// fewer than the last one had. Default 50 µs; zero never waits, and more than a second is a second.
     pub linger: Duration,
     /// Commands in one group. Default 1,024; 1 gives each command a transaction of its own.
     pub group_commands: usize,
@@ -118,7 +118,7 @@ impl EmbeddedOptions {
 /// A [`Backend`] made of a [`Store`].
 ///
 /// One thread owns the store. It takes all commands that wait, applies them in one transaction (load, decide,
-/// store), and answers each after the commit. Reads go to snapshots on the runtime's blocking threads. After an
+/// store) together with those that come meanwhile, and answers each after the commit. Reads go to snapshots on the runtime's blocking threads. After an
 /// I/O error nothing is written any more until [`reopen`](Backend::reopen).
 ///
 /// Dropping it finishes what was asked before and closes the store, waiting for both;
