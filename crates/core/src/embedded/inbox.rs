@@ -256,7 +256,7 @@ impl Inbox {
         if state.commands.is_empty() && wanted > 0 && !linger.is_zero() {
             let began = Instant::now();
             state = self.linger(state, *linger, wanted.min(room.commands));
-            *linger = linger.saturating_sub(began.elapsed());
+            *linger = linger.saturating_sub(Instant::now().saturating_duration_since(began));
         }
         self.take_commands(state, room, |command| !command.ends_group())
     }
