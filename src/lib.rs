@@ -15,7 +15,8 @@ pub use events::{EventStream, JobEvent};
 pub use poolqueue_core::{
     Applied, AssigneeId, Attempt, BackendError, BackendErrorKind, Backoff, ContentType, Cursor, EventKind,
     Failure, FailureKind, HistoryEntry, Invalid, Job, JobId, Kind, LastError, Lease, Limits, NewJob, Output,
-    Phase, Priority, QueueName, Rejected, Status, StatusSet, Tag, TagSet, Tags, Target, Timestamp, UniqueKey,
+    Phase, Priority, QueueName, Rejected, Status, StatusSet, SyncPolicy, Tag, TagSet, Tags, Target,
+    Timestamp, UniqueKey,
 };
 pub use queue::{
     Answer, Builder, Cancelled, Changed, ClaimedJob, Explanation, Health, History, IntoJob, JobStream, Page,

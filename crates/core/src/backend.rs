@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -183,7 +184,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
 pub struct Capabilities {
     /// The engine's name: `redb`, `memory`, …
     pub engine: &'static str,
-    /// Whether an answered transaction survives the end of the process.
+    /// Whether an answered transaction survives the end of the process. Whether it survives a loss of power as well, and if
+    /// not how much is lost, [`Health::durability`] says.
     pub durable: bool,
     /// Whether this handle is the only one that can have claimed jobs: what is held when it opens is lost. Where it is
     /// not, the backend itself finds out whose holders are gone, before it answers the first batch.
@@ -232,8 +234,8 @@ pub struct Health {
     pub damage: Option<String>,
     /// Bytes on disk; 0 when nothing is stored there.
     pub file_bytes: u64,
-    /// When an answered call is durable, in the engine's words.
-    pub durability: &'static str,
+    /// When an answered call is durable, and what is lost if that is later, in the engine's words.
+    pub durability: Cow<'static, str>,
     /// Commands that wait for the writer.
     pub queued_commands: usize,
 }

@@ -64,7 +64,7 @@ impl Default for WriterOptions {
 pub struct Profile {
     /// The engine's name.
     pub engine: &'static str,
-    /// Whether an answered transaction survives the end of the process.
+    /// Whether an answered transaction survives the end of the process, under the sync policy in use.
     pub durable: bool,
     /// Whether no other handle can have claimed jobs.
     pub exclusive: bool,

@@ -31,6 +31,7 @@ mod slots;
 mod status;
 mod store;
 mod sync;
+mod sync_policy;
 mod time;
 
 pub use backend::{
@@ -53,4 +54,5 @@ pub use store::{Attention, Elsewhere, Reader, Snapshot, Store, Txn, Verdict};
 #[cfg(shuttle)]
 #[doc(hidden)]
 pub use sync::{Planted, plant, planted};
+pub use sync_policy::{SyncPolicy, SyncTimer};
 pub use time::Timestamp;

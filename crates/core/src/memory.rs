@@ -145,7 +145,7 @@ impl Reader for MemoryReader {
             verification: Verification::Verified,
             damage: None,
             file_bytes: 0,
-            durability: DURABILITY,
+            durability: DURABILITY.into(),
             queued_commands: 0,
         }
     }

@@ -11,7 +11,7 @@ use crate::{
 /// Whether a transaction is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Write it and make it durable.
+    /// Write it and make it durable, as the store's [`SyncPolicy`](crate::SyncPolicy) says.
     Commit,
     /// Leave everything as it was.
     Rollback,
@@ -62,7 +62,8 @@ pub trait Store: Send + 'static {
     /// Runs `group` in one transaction.
     ///
     /// When it returns [`Verdict::Commit`], everything it did is on stable storage by the time `transact`
-    /// returns `Ok`. In every other case (a rollback, an error, a panic inside) nothing it did is visible,
+    /// returns `Ok`, unless the user has chosen a weaker [`SyncPolicy`](crate::SyncPolicy): then it is visible, and synced
+    /// when that says. In every other case (a rollback, an error, a panic inside) nothing it did is visible,
     /// neither in the store nor in what the store keeps in memory, unless the error says
     /// [`Applied::Unknown`](crate::Applied::Unknown).
     ///
@@ -77,14 +78,15 @@ pub trait Store: Send + 'static {
     fn reader(&self) -> Self::Reader;
 
     /// How long the writer may sleep before it asks [`Store::stirred`]; `None` for as long as it likes. The default
-    /// is `None`: nobody else writes.
+    /// is `None`: nobody else writes, and nothing is to be synced later.
     fn watch(&self, attention: Attention) -> Option<Duration> {
         let _ = attention;
         None
     }
 
     /// Whether [`Txn::elsewhere`] may have something to tell in a transaction that began now. Asked between
-    /// transactions, often, and so cheap. The default is no.
+    /// transactions, often, and so cheap. A store that syncs at an interval does so here when it is due; if that fails, the
+    /// answer is yes, and the next transaction fails with the error. The default is no.
     fn stirred(&mut self, attention: Attention) -> bool {
         let _ = attention;
         false
@@ -104,7 +106,7 @@ pub trait Store: Send + 'static {
     /// As for opening it the first time.
     fn reopen(&mut self) -> Result<(), BackendError>;
 
-    /// Writes what is not yet written and lets go of every resource.
+    /// Writes and syncs what is not yet, and lets go of every resource.
     ///
     /// # Errors
     /// What the store reported. The store is closed all the same.

@@ -35,7 +35,7 @@ impl Reader for LogReader {
         // Opening has read and checked every frame.
         health.verification = Verification::Verified;
         health.file_bytes = fs::metadata(&self.0.path).map_or(0, |file| file.len());
-        health.durability = "each transaction is synced before it is answered";
+        health.durability = "each transaction is synced before it is answered".into();
         health
     }
 }

@@ -81,7 +81,10 @@ fn a_closed_handle_refuses_and_its_data_stays_for_the_others() {
     assert!(store.clone().reader().snapshot().is_ok());
     store.reopen().unwrap();
     assert_eq!(reader.snapshot().unwrap().held().unwrap().len(), 1);
-    assert_eq!(reader.health(), Health { closed: None, durability: DURABILITY, ..other.reader().health() });
+    assert_eq!(
+        reader.health(),
+        Health { closed: None, durability: DURABILITY.into(), ..other.reader().health() }
+    );
 }
 
 #[test]
