@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use poolqueue_core::{BackendError, BackendErrorKind, Clock, Error, Invalid, JobIds, SystemClock, Work};
+use poolqueue_core::{
+    BackendError, BackendErrorKind, Clock, Error, Invalid, JobIds, SyncPolicy, SystemClock, Work,
+};
 use redb::{Database, Durability, TableHandle, WriteTransaction};
 
 use crate::format;
@@ -86,8 +88,15 @@ pub(crate) fn prepare(db: &Arc<Database>, shared: &Shared) -> Result<(), Backend
     let (site, Some(application)) = (shared.site(), shared.application()) else { return Ok(()) };
     let mut txn = application.turn.begin(db, application.busy_timeout, site)?;
     site.guard("make the tables", || {
-        txn.set_durability(Durability::Immediate)
-            .map_err(|error| site.engine("ask for durability", error))?;
+        let ask = |txn: &mut WriteTransaction, durability| {
+            txn.set_durability(durability).map_err(|error| site.engine("ask for durability", error))
+        };
+        if shared.sync() != SyncPolicy::EveryCommit {
+            // A database that several processes open has no other commits than durable ones.
+            ask(&mut txn, Durability::None)
+                .map_err(|error| Invalid::new("sync", format!("must be EveryCommit: {error}")))?;
+        }
+        ask(&mut txn, Durability::Immediate)?;
         let found = if has_tables(&txn, site)? {
             let meta = txn.open_table(site.layout().meta());
             let meta = meta.map_err(|error| site.engine("open the table of formats", error))?;

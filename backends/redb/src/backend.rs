@@ -2,7 +2,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use poolqueue_core::{
-    BackendError, Embedded, EmbeddedOptions, Error, Lease, NewJob, Output, Profile, Staged, delegate_backend,
+    BackendError, Embedded, EmbeddedOptions, Error, Lease, NewJob, Output, Profile, Staged, SyncPolicy,
+    delegate_backend,
 };
 use redb::{Database, WriteTransaction};
 
@@ -28,6 +29,9 @@ use crate::{RedbOptions, RedbStore, application, backup, database, store};
 /// - The jobs are as durable as the application's commit: with redb's default they are on stable storage, after
 ///   `set_durability(Durability::None)` they are once a later commit is. Rolled back, dropped or unwound, the transaction
 ///   leaves nothing behind.
+/// - Calls on the queue itself are synced as [`RedbOptions::sync`] says. Under an interval, each commit of the
+///   application's with redb's default syncs them, too; a write transaction of its own that is open when the interval
+///   ends puts the queue's sync off until it has ended.
 /// - The tables with the prefix are the queue's: the application must not write or delete them, nor bring older ones
 ///   back by restoring a savepoint.
 /// - After an I/O error redb refuses to write until the database is opened anew, which only the application can do:
@@ -57,6 +61,7 @@ impl RedbBackend {
         store: RedbOptions,
         options: EmbeddedOptions,
     ) -> Result<Self, BackendError> {
+        let store = store.with_clock(Arc::clone(&options.clock));
         Self::start(RedbStore::open(path, store.clone())?, store, options)
     }
 
@@ -107,21 +112,23 @@ impl RedbBackend {
     /// An application that goes back to a savepoint takes the queue's tables back with it. If the queue has committed
     /// anything since, it ends with an error and has to be opened anew.
     ///
-    /// Of `store`, the table prefix and the time-out matter; the rest is for those who open the file. What is stored is
+    /// Of `store`, the table prefix, the time-out and the sync policy matter; the rest is for those who open the file. What is stored is
     /// checked in the background, and [`Health`](poolqueue_core::Health) says `Unverified` until it is done; it does not
     /// know the size of the file. Closing the queue lets go of the database and leaves it open; where the writer was kept
-    /// waiting by a transaction of the application's, a moment after the end of that transaction.
+    /// waiting by a transaction of the application's, a moment after the end of that transaction. Under an interval it is
+    /// synced first, which waits for such a transaction up to the time-out, and says `Busy` if that was too short.
     ///
     /// # Errors
     /// `AlreadyOpen` when a queue with the same prefix is open in this database; `Busy` when a write transaction does
     /// not end in time; `NewerFormat` when a newer version made the tables; `Corrupted` when they are damaged; `Invalid`
-    /// naming `table_prefix`; otherwise `Io` with the system's reason. The database is unchanged then, or has tables
+    /// naming `table_prefix` or `sync`; otherwise `Io` with the system's reason. The database is unchanged then, or has tables
     /// without jobs.
     pub fn with_database_options(
         db: Arc<Database>,
         store: RedbOptions,
         options: EmbeddedOptions,
     ) -> Result<Self, BackendError> {
+        let store = store.with_clock(Arc::clone(&options.clock));
         Self::start(RedbStore::with_database(db, store.clone())?, store, options)
     }
 
@@ -130,7 +137,9 @@ impl RedbBackend {
         options: RedbOptions,
         embedded: EmbeddedOptions,
     ) -> Result<Self, BackendError> {
-        let profile = Profile { engine: "redb", durable: true, exclusive: true };
+        // What is not synced is in the memory of the process.
+        let durable = options.sync == SyncPolicy::EveryCommit;
+        let profile = Profile { engine: "redb", durable, exclusive: true };
         let shared = Arc::clone(store.shared());
         let embedded = Arc::new(Embedded::start(store, profile, embedded)?);
         Ok(RedbBackend { embedded, shared, options: Arc::new(options) })

@@ -1,5 +1,8 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use poolqueue_core::{Clock, SyncPolicy, SystemClock};
 
 use crate::format;
 use crate::storage::Wrap;
@@ -25,6 +28,14 @@ pub struct RedbOptions {
     /// nothing of it is applied. Default 5 s. Only for databases that are the application's: nobody else writes to a
     /// file that the store opened by itself.
     pub busy_timeout: Duration,
+    /// When commits are synced, and so what is lost of what was acknowledged: see [`SyncPolicy`]. Default
+    /// [`EveryCommit`](SyncPolicy::EveryCommit). [`Interval`](SyncPolicy::Interval) makes commits of
+    /// [`Durability::None`](redb::Durability::None), which are in the memory of the process until one of
+    /// [`Durability::Immediate`](redb::Durability::Immediate); meanwhile no page of the last synced state is used again, so
+    /// the file grows by what is rewritten in an interval. [`Os`](SyncPolicy::Os) is refused.
+    pub sync: SyncPolicy,
+    /// Where the time of an interval comes from.
+    pub(crate) clock: Arc<dyn Clock>,
     /// Test hook: see [`Storage`](crate::storage::Storage).
     pub(crate) wrap: Option<Wrap>,
 }
@@ -38,6 +49,8 @@ impl Default for RedbOptions {
             check_on_open_max_bytes: 64 * MIB as u64,
             table_prefix: format::PREFIX.to_owned(),
             busy_timeout: Duration::from_secs(5),
+            sync: SyncPolicy::EveryCommit,
+            clock: Arc::new(SystemClock::default()),
             wrap: None,
         }
     }
@@ -79,6 +92,22 @@ impl RedbOptions {
         self
     }
 
+    /// Sets [`sync`](Self::sync). Checked when the store is opened.
+    #[must_use]
+    pub fn with_sync(mut self, policy: SyncPolicy) -> Self {
+        self.sync = policy;
+        self
+    }
+
+    /// Measures intervals by this clock. A backend does so by the clock of its
+    /// [`EmbeddedOptions`](poolqueue_core::EmbeddedOptions).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Puts something between redb and each file that is opened: for recorders and fault injectors.
     #[doc(hidden)]
     #[must_use]
@@ -96,6 +125,7 @@ impl fmt::Debug for RedbOptions {
             .field("check_on_open_max_bytes", &self.check_on_open_max_bytes)
             .field("table_prefix", &self.table_prefix)
             .field("busy_timeout", &self.busy_timeout)
+            .field("sync", &self.sync)
             .finish_non_exhaustive()
     }
 }

@@ -1,11 +1,12 @@
 //! What the writer and the readers share: the open database, and the figures of the last commit.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use poolqueue_core::{Attempt, BackendError, BackendErrorKind, Health, JobId, Verification};
+use poolqueue_core::{Attempt, BackendError, BackendErrorKind, Health, JobId, SyncPolicy, Verification};
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 
 use crate::application::Application;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     condition: Mutex<Condition>,
     /// Only when the database is the application's.
     application: Option<Application>,
+    sync: SyncPolicy,
     /// The writer has taken note of changes in transactions of the application's, or the database is gone.
     noticed: Condvar,
 }
@@ -47,6 +49,17 @@ struct State {
 struct Condition {
     verification: Verification,
     damage: Option<String>,
+}
+
+/// When an answered call is durable, in redb's words.
+fn durability(policy: SyncPolicy) -> Cow<'static, str> {
+    match policy {
+        SyncPolicy::Interval(span) => {
+            format!("redb None, and Immediate every {span:?}: the end of the process or a power cut loses what was answered since")
+                .into()
+        }
+        _ => "redb Immediate: synced before it is answered".into(),
+    }
 }
 
 /// Committed data, and the figures of the same or the commit before.
@@ -75,12 +88,22 @@ impl Shared {
             settled: Mutex::default(),
             condition: Mutex::default(),
             application,
+            sync: SyncPolicy::default(),
             noticed: Condvar::new(),
         }
     }
 
+    /// Of a store that follows `policy`.
+    pub(crate) fn with_sync(self, policy: SyncPolicy) -> Self {
+        Shared { sync: policy, ..self }
+    }
+
     pub(crate) fn site(&self) -> &Site {
         &self.site
+    }
+
+    pub(crate) fn sync(&self) -> SyncPolicy {
+        self.sync
     }
 
     /// What is known of the application whose database it is; `None` when it is our own.
@@ -278,7 +301,7 @@ impl Shared {
         if self.application.is_none() {
             health.file_bytes = fs::metadata(self.site.path()).map_or(0, |metadata| metadata.len());
         }
-        health.durability = "redb Immediate: synced before it is answered";
+        health.durability = durability(self.sync);
         health
     }
 }

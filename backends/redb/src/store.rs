@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poolqueue_core::{
-    Applied, Attention, BackendError, BackendErrorKind, JobId, Store, Txn, Verdict, Verification,
+    Applied, Attention, BackendError, BackendErrorKind, Invalid, JobId, Store, SyncPolicy, SyncTimer, Txn,
+    Verdict, Verification,
 };
 use redb::{CommitError, Database, Durability, WriteTransaction};
 
@@ -20,10 +21,10 @@ use crate::txn::RedbTxn;
 
 /// A queue in one redb file.
 ///
-/// A committed transaction is on stable storage ([`redb::Durability::Immediate`]). What claims and timers need
-/// of the unfinished jobs is kept in memory and read back when the store is opened; finished ones are not
-/// read. Every stored value carries a checksum. Dropping the store closes it and ignores errors;
-/// [`close`](Store::close) reports them.
+/// A committed transaction is on stable storage ([`redb::Durability::Immediate`]), unless [`RedbOptions::sync`] says
+/// otherwise. What claims and timers need of the unfinished jobs is kept in memory and read back when the store is
+/// opened; finished ones are not read. Every stored value carries a checksum. Dropping the store closes it and ignores
+/// errors; [`close`](Store::close) reports them.
 #[derive(Debug)]
 pub struct RedbStore {
     options: RedbOptions,
@@ -31,6 +32,10 @@ pub struct RedbStore {
     memory: Memory,
     /// The error after which the memory and the file may differ. Ends with [`reopen`](Store::reopen).
     broken: Option<BackendError>,
+    /// What is not synced yet.
+    unsynced: SyncTimer,
+    /// What a sync between two transactions failed with. The next one tells.
+    failed_sync: Option<BackendError>,
     checker: Option<Checker>,
     /// Only when the database is the application's.
     registration: Option<Registration>,
@@ -49,8 +54,8 @@ impl RedbStore {
     /// # Errors
     /// Each names the path and says what is wrong with it; nothing is created, emptied or repaired unasked.
     /// `AlreadyOpen` at once when the file is open here or in another process; `Invalid` when it is a directory,
-    /// not a redb file, or another program's database; `Corrupted` when it is empty, cut short or
-    /// damaged; `NewerFormat` when a newer version wrote it; `Full`; otherwise `Io` with the system's reason.
+    /// not a redb file, or another program's database, or when an option cannot be; `Corrupted` when it is empty, cut
+    /// short or damaged; `NewerFormat` when a newer version wrote it; `Full`; otherwise `Io` with the system's reason.
     pub fn open(path: impl AsRef<Path>, options: RedbOptions) -> Result<Self, BackendError> {
         let site = site_of(path.as_ref(), &options)?;
         let mut store = Self::at(Shared::new(site, None), options);
@@ -61,6 +66,7 @@ impl RedbStore {
 
     /// Opens the store in a database of the application's.
     pub(crate) fn with_database(db: Arc<Database>, options: RedbOptions) -> Result<Self, BackendError> {
+        check_sync(options.sync)?;
         format::check_prefix(&options.table_prefix)?;
         let site = Site::of_application(Layout::new(&options.table_prefix));
         let registration = Registration::new(&db, &site)?;
@@ -82,11 +88,15 @@ impl RedbStore {
     }
 
     fn at(shared: Shared, options: RedbOptions) -> Self {
+        let sync = options.sync;
+        let unsynced = SyncTimer::new(sync, Arc::clone(&options.clock));
         RedbStore {
             options,
-            shared: Arc::new(shared),
+            shared: Arc::new(shared.with_sync(sync)),
             memory: Memory::default(),
             broken: None,
+            unsynced,
+            failed_sync: None,
             checker: None,
             registration: None,
         }
@@ -125,20 +135,17 @@ impl RedbStore {
         let verification = if checked { Verification::Verified } else { Verification::Unverified };
         shared.install(db, &self.memory, verification);
         self.broken = None;
+        self.failed_sync = None;
+        self.unsynced.synced();
         if !checked {
             self.checker = Some(Checker::start(shared)?);
         }
         Ok(())
     }
 
-    fn begin(&self) -> Result<WriteTransaction, BackendError> {
-        self.durable(self.shared.begin_write()?)
-    }
-
-    fn durable(&self, mut txn: WriteTransaction) -> Result<WriteTransaction, BackendError> {
-        txn.set_durability(Durability::Immediate)
-            .map_err(|error| self.shared.site().engine("ask for durability", error))?;
-        Ok(txn)
+    /// How far a commit goes that is made now.
+    fn durability(&self) -> Durability {
+        if self.unsynced.takes_commit() { Durability::Immediate } else { Durability::None }
     }
 
     /// Runs the group. What it did is in the transaction and in the memory, neither committed.
@@ -159,11 +166,12 @@ impl RedbStore {
         })
     }
 
-    fn commit(&mut self, txn: WriteTransaction) -> Result<(), BackendError> {
+    fn commit(&mut self, mut txn: WriteTransaction, durability: Durability) -> Result<(), BackendError> {
         let site = self.shared.site();
         let mut applied = Applied::Unknown;
         let commit = || {
             site.guard("commit", || {
+                txn.set_durability(durability).map_err(|error| site.engine("ask for durability", error))?;
                 txn.commit().map_err(|error| {
                     if matches!(error, CommitError::TransactionPoisoned) {
                         applied = Applied::No;
@@ -175,6 +183,10 @@ impl RedbStore {
         match self.shared.publish(&self.memory, commit) {
             Ok(()) => {
                 self.memory.commit();
+                match durability {
+                    Durability::Immediate => self.unsynced.synced(),
+                    _ => self.unsynced.committed(),
+                }
                 Ok(())
             }
             Err(error) => {
@@ -202,19 +214,50 @@ impl RedbStore {
             return Ok(());
         }
         let Some(txn) = self.shared.try_begin_write()? else { return Ok(()) };
-        let txn = self.durable(txn)?;
         let shared = Arc::clone(&self.shared);
         let memory = &mut self.memory;
         let settled = shared
             .site()
             .guard("write the sequence", || RedbTxn::new(&txn, &shared, memory).settle_sequence());
         match settled {
-            Ok(()) => self.commit(txn),
+            Ok(()) => self.commit(txn, Durability::Immediate),
             Err(error) => {
                 self.abort(txn);
                 Err(error)
             }
         }
+    }
+
+    /// Syncs what was committed, by a commit of nothing else.
+    fn sync(&mut self) -> Result<(), BackendError> {
+        if let Some(error) = self.failed_sync.take() {
+            return Err(error);
+        }
+        if self.broken.is_some() || !self.unsynced.is_behind() {
+            return Ok(());
+        }
+        let txn = self.shared.begin_write()?;
+        self.commit(txn, Durability::Immediate)
+    }
+
+    /// The same when it is time. While the application has a transaction under way, it is left for later.
+    fn sync_if_due(&mut self) -> Result<(), BackendError> {
+        if self.broken.is_some() || !self.unsynced.is_due() {
+            return Ok(());
+        }
+        match self.shared.try_begin_write()? {
+            Some(txn) => self.commit(txn, Durability::Immediate),
+            None => Ok(()),
+        }
+    }
+
+    /// A sync between two transactions has failed: the next one tells.
+    fn failed_to_sync(&mut self, error: BackendError) {
+        let error = error.with_applied(Applied::Unknown);
+        self.shared.end(&error);
+        self.shared.note(&error);
+        self.broken = Some(error.clone());
+        self.failed_sync = Some(error);
     }
 
     /// Whether transactions of the application's may have ended of which the writer does not know.
@@ -229,16 +272,30 @@ impl RedbStore {
         }
         // A gap in the sequence does no harm; if the file cannot be written, closing it will say so.
         let _ = self.settle_sequence();
+        let synced = self.sync();
         let closed = self.shared.close();
         // In a database that stays open, the thread may wait for the writer until there is nothing to wait for.
         self.checker = None;
         self.registration = None;
-        closed
+        synced.and(closed)
+    }
+}
+
+/// Refuses the policies that redb cannot follow.
+fn check_sync(policy: SyncPolicy) -> Result<(), Invalid> {
+    match policy.check()? {
+        SyncPolicy::Os => {
+            let reason = "redb cannot leave syncs to the system: a power cut would lose the file, not the last jobs; \
+                          choose SyncPolicy::Interval";
+            Err(Invalid::new("sync", reason))
+        }
+        _ => Ok(()),
     }
 }
 
 /// The site of a file. Absolute, so that a later change of the working directory does not lead reopen() astray.
 pub(crate) fn site_of(path: &Path, options: &RedbOptions) -> Result<Site, BackendError> {
+    check_sync(options.sync)?;
     format::check_prefix(&options.table_prefix)?;
     let site = Site::new(path.to_owned(), Layout::new(&options.table_prefix));
     let absolute = std::path::absolute(path).map_err(|error| site.io("find its directory", error))?;
@@ -258,12 +315,15 @@ impl Store for RedbStore {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Txn) -> Result<Verdict, BackendError>,
     ) -> Result<(), BackendError> {
+        if let Some(error) = self.failed_sync.take() {
+            return Err(error);
+        }
         if let Some(cause) = &self.broken {
             return Err(cause.as_cause_of_closing());
         }
-        let txn = self.begin()?;
+        let txn = self.shared.begin_write()?;
         let result = match self.run(&txn, group) {
-            Ok(Outcome::Commit) => self.commit(txn),
+            Ok(Outcome::Commit) => self.commit(txn, self.durability()),
             Ok(Outcome::Nothing) => {
                 let resolved = self.memory.resolved;
                 self.abort(txn);
@@ -292,17 +352,31 @@ impl Store for RedbStore {
     }
 
     fn watch(&self, attention: Attention) -> Option<Duration> {
-        self.may_stir(attention).then_some(PENDING_NAP)
+        let look = self.may_stir(attention).then_some(PENDING_NAP);
+        // A transaction of the application's may stand in the way when it is time.
+        let least = self.shared.application().map_or(Duration::ZERO, |_| PENDING_NAP);
+        let sync = self.unsynced.left().map(|left| left.max(least));
+        look.into_iter().chain(sync).min()
     }
 
     fn stirred(&mut self, attention: Attention) -> bool {
-        self.may_stir(attention)
+        if let Err(error) = self.sync_if_due() {
+            self.failed_to_sync(error);
+        }
+        self.failed_sync.is_some() || self.may_stir(attention)
     }
 
     fn reopen(&mut self) -> Result<(), BackendError> {
         if self.shared.application().is_some() {
             let what = "is the application's to open anew; then call RedbBackend::with_database again";
             return Err(self.shared.site().error(BackendErrorKind::Closed, what));
+        }
+        if self.broken.is_none()
+            && let Err(error) = self.sync()
+        {
+            // What was acknowledged since the last sync does not come back: whoever calls is told before it is gone.
+            self.broken = Some(error.clone());
+            return Err(error);
         }
         // An error of closing is what made reopening necessary, or will show again.
         let _ = self.shut();
