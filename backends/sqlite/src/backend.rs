@@ -71,8 +71,9 @@ impl SqliteBackend {
         store: SqliteOptions,
         options: EmbeddedOptions,
     ) -> Result<Self, BackendError> {
+        // Whatever is synced when: what is committed is with the system.
         let profile = Profile { engine: "sqlite", durable: true, exclusive: false };
-        let store = SqliteStore::open(path, store)?;
+        let store = SqliteStore::open(path, store.clock(Arc::clone(&options.clock)))?;
         let shared = Arc::clone(store.shared());
         Ok(SqliteBackend { embedded: Arc::new(Embedded::start(store, profile, options)?), shared })
     }
@@ -117,7 +118,8 @@ impl SqliteBackend {
     }
 
     /// A connection to the file for the application's own use, set up like the queue's: it waits for other writers as
-    /// long as the queue does, its commits are synced before they return, foreign keys are enforced.
+    /// long as the queue does, its commits are synced before they return (whatever [`SqliteOptions::sync`] says of the queue's
+    /// own), foreign keys are enforced.
     ///
     /// # Errors
     /// What SQLite reports; `Closed` when the queue is closed.

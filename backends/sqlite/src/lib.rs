@@ -26,6 +26,7 @@ mod codec;
 mod create;
 mod database;
 mod lock;
+mod log;
 mod memory;
 mod options;
 mod peers;

@@ -1,4 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
+
+use poolqueue_core::{Clock, SyncPolicy, SystemClock};
 
 /// How a [`SqliteStore`](crate::SqliteStore) is opened.
 #[derive(Clone, Debug)]
@@ -27,6 +30,15 @@ pub struct SqliteOptions {
     pub journal_size_limit: u64,
     /// Connections kept open for readers; there may be more while more read at once. Default 4.
     pub idle_readers: usize,
+    /// When commits are synced, and so what a loss of power takes of what was acknowledged: see [`SyncPolicy`]. Default
+    /// [`EveryCommit`](SyncPolicy::EveryCommit), which is `synchronous=FULL`. Under the others `synchronous` is `NORMAL`, and
+    /// under [`Interval`](SyncPolicy::Interval) the write-ahead log is synced besides.
+    ///
+    /// Each handle of a file follows a policy of its own, for its own commits; a sync by any of them is one of all that was
+    /// committed before. Connections of the application's are set as the application likes.
+    pub sync: SyncPolicy,
+    /// Where the time of an interval comes from.
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Default for SqliteOptions {
@@ -42,6 +54,8 @@ impl Default for SqliteOptions {
             wal_autocheckpoint: 2_000,
             journal_size_limit: 64 * MIB as u64,
             idle_readers: 4,
+            sync: SyncPolicy::EveryCommit,
+            clock: Arc::new(SystemClock::default()),
         }
     }
 }
@@ -107,6 +121,22 @@ impl SqliteOptions {
     #[must_use]
     pub fn idle_readers(mut self, connections: usize) -> Self {
         self.idle_readers = connections;
+        self
+    }
+
+    /// Sets [`sync`](Self::sync). Checked when the store is opened.
+    #[must_use]
+    pub fn sync(mut self, policy: SyncPolicy) -> Self {
+        self.sync = policy;
+        self
+    }
+
+    /// Measures intervals by this clock. A backend does so by the clock of its
+    /// [`EmbeddedOptions`](poolqueue_core::EmbeddedOptions).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
         self
     }
 }

@@ -69,6 +69,12 @@ pub(crate) fn apply(
     set(conn, site, "cache_size", &cache, &cache)
 }
 
+/// Leaves the sync of a commit to whoever follows a weaker policy. A checkpoint still syncs the log before it moves pages, and
+/// the file before the log is begun anew: what is lost with the power is lost from the end.
+pub(crate) fn leave_commits_unsynced(conn: &Connection, site: &Site) -> Result<(), BackendError> {
+    set(conn, site, "synchronous", "NORMAL", "1")
+}
+
 /// Plans that do not depend on the values bound: those that tests pin are those that run, and a statement is not
 /// prepared again for each value.
 fn stable_plans(conn: &Connection, site: &Site) -> Result<(), BackendError> {

@@ -1,10 +1,11 @@
 //! What the writer and the readers share: the statements, the readers' connections, and what is known of damage.
 
+use std::borrow::Cow;
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use poolqueue_core::{BackendError, BackendErrorKind, Health, Verification};
+use poolqueue_core::{BackendError, BackendErrorKind, Health, SyncPolicy, Verification};
 use rusqlite::Connection;
 
 use crate::database;
@@ -13,7 +14,18 @@ use crate::site::Site;
 use crate::sql::Sql;
 
 /// When an answered call is durable, in this engine's words.
-const DURABILITY: &str = "WAL, synchronous=FULL: synced before it is answered";
+fn durability(policy: SyncPolicy) -> Cow<'static, str> {
+    match policy {
+        SyncPolicy::Interval(span) => format!(
+            "WAL, synchronous=NORMAL, log synced every {span:?}: a power cut loses what was answered since"
+        )
+        .into(),
+        SyncPolicy::Os => {
+            "WAL, synchronous=NORMAL: a power cut loses what was answered since the last checkpoint".into()
+        }
+        _ => "WAL, synchronous=FULL: synced before it is answered".into(),
+    }
+}
 
 /// See the module. Readers hold it; connections come and go with closing and reopening.
 #[derive(Debug)]
@@ -158,7 +170,7 @@ impl Shared {
         health.damage = condition.damage.clone();
         health.file_bytes =
             length(self.site.path().to_owned()).saturating_add(length(self.site.beside("-wal")));
-        health.durability = DURABILITY;
+        health.durability = durability(self.options.sync);
         health
     }
 }

@@ -2,9 +2,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poolqueue_core::{Applied, Attention, BackendError, BackendErrorKind, JobId, Lease, Store, Txn, Verdict};
+use poolqueue_core::{
+    Applied, Attention, BackendError, BackendErrorKind, JobId, Lease, Store, SyncPolicy, Txn, Verdict,
+};
 use rusqlite::Connection;
 
+use crate::log::Log;
 use crate::memory::Memory;
 use crate::options::SqliteOptions;
 use crate::peers::{Peers, data_version};
@@ -14,7 +17,7 @@ use crate::site::{Site, is_before_commit};
 use crate::sql::{Sql, check_prefix};
 use crate::turns::Turns;
 use crate::txn::{SqliteTxn, membership};
-use crate::{busy, database};
+use crate::{busy, database, settings};
 
 /// The shortest lease of a handle.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -33,8 +36,8 @@ const WAIT: Duration = Duration::from_millis(100);
 /// A queue in one SQLite file.
 ///
 /// A committed transaction is on stable storage: the file has a write-ahead log and `synchronous` is `FULL`, set
-/// and read back on every connection. Of the jobs only the rows that were worked on last are kept in memory, and those only
-/// until somebody else commits. Every row carries a checksum.
+/// and read back on every connection, unless [`SqliteOptions::sync`] says otherwise. Of the jobs only the rows that were worked
+/// on last are kept in memory, and those only until somebody else commits. Every row carries a checksum.
 /// Dropping the store closes it and ignores errors; [`close`](Store::close) reports them.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -48,6 +51,9 @@ pub struct SqliteStore {
     memory: Memory,
     /// The error after which it is not known what is in the file. Ends with [`reopen`](Store::reopen).
     broken: Option<BackendError>,
+    log: Log,
+    /// What a sync between two transactions failed with. The next one tells.
+    failed_sync: Option<BackendError>,
 }
 
 impl SqliteStore {
@@ -60,10 +66,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// Each names the path and says what is wrong with it; nothing is created, emptied or repaired unasked.
-    /// `Invalid` when it is `:memory:`, a
-    /// directory, not a SQLite file or another program's, or when a setting did not take; `Corrupted` when it is
-    /// empty or damaged; `NewerFormat` when a newer version wrote it; `Busy` when another program keeps it
-    /// locked; `Full`; otherwise `Io` with the system's reason.
+    /// `Invalid` when it is `:memory:`, a directory, not a SQLite file or another program's, when an option cannot be, or
+    /// when a setting did not take; `Corrupted` when it is empty or damaged; `NewerFormat` when a newer version wrote it;
+    /// `Busy` when another program keeps it locked; `Full`; otherwise `Io` with the system's reason.
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, BackendError> {
         let path = path.as_ref();
         let given = Site::new(PathBuf::from(path));
@@ -71,10 +76,12 @@ impl SqliteStore {
             let what = "is no file: a queue that is not kept is opened as \"memory:\"";
             return Err(given.error(BackendErrorKind::Invalid, what));
         }
+        options.sync.check()?;
         check_prefix(&options.table_prefix, &given)?;
         // Absolute, so that a later change of the working directory does not lead reopen() astray.
         let absolute = std::path::absolute(path).map_err(|error| given.io("find its directory", error))?;
         let sql = Sql::new(&options.table_prefix);
+        let log = Log::new(&options);
         let shared = Arc::new(Shared::new(Site::new(absolute), options, sql));
         let conn = database::open_or_create(shared.site(), shared.options(), shared.sql())?;
         let mut store = SqliteStore {
@@ -85,6 +92,8 @@ impl SqliteStore {
             tidied: Instant::now(),
             memory: Memory::default(),
             broken: None,
+            log,
+            failed_sync: None,
         };
         store.install(conn)?;
         Ok(store)
@@ -124,6 +133,10 @@ impl SqliteStore {
             database::grow_wal(&conn, site, self.shared.options(), sql)?;
         }
         database::keep_log(&conn, site, false)?;
+        if self.shared.options().sync != SyncPolicy::EveryCommit {
+            settings::leave_commits_unsynced(&conn, site)?;
+        }
+        self.log.open(site)?;
         self.shared.install(&conn);
         self.conn = Some(conn);
         Ok(())
@@ -175,7 +188,10 @@ impl SqliteStore {
     }
 
     fn commit(&mut self) -> Result<(), BackendError> {
-        let Err(error) = self.execute(&self.shared.sql().commit, "commit") else { return Ok(()) };
+        let Err(error) = self.execute(&self.shared.sql().commit, "commit") else {
+            self.log.committed();
+            return self.sync_if_due();
+        };
         match self.rollback() {
             Ok(()) if is_before_commit(&error) => Err(error),
             _ => {
@@ -184,6 +200,18 @@ impl SqliteStore {
                 Err(error)
             }
         }
+    }
+
+    /// Syncs what was committed, if there is anything to sync.
+    fn sync(&mut self) -> Result<(), BackendError> {
+        if self.broken.is_some() {
+            return Ok(());
+        }
+        self.log.sync(self.shared.site()).inspect_err(|error| self.broken = Some(error.clone()))
+    }
+
+    fn sync_if_due(&mut self) -> Result<(), BackendError> {
+        if self.log.is_due() { self.sync() } else { Ok(()) }
     }
 
     /// Begins the log anew when it has become long. A commit moves its pages to the file without waiting for anybody, and
@@ -224,6 +252,7 @@ impl SqliteStore {
         // one that only reads cannot do.
         self.shared.remove();
         let Some(conn) = self.conn.take() else { return Ok(()) };
+        self.log.close();
         conn.close().map_err(|(_, error)| self.shared.site().engine("close", error))
     }
 
@@ -231,7 +260,9 @@ impl SqliteStore {
         if let Some(peers) = self.peers.take() {
             peers.leave(self.conn.as_ref().filter(|conn| conn.is_autocommit()), self.shared.sql());
         }
-        self.disconnect()
+        let synced = self.failed_sync.take().map_or_else(|| self.sync(), Err);
+        let disconnected = self.disconnect();
+        synced.and(disconnected)
     }
 }
 
@@ -257,6 +288,9 @@ impl Store for SqliteStore {
         &mut self,
         group: &mut dyn FnMut(&mut dyn Txn) -> Result<Verdict, BackendError>,
     ) -> Result<(), BackendError> {
+        if let Some(error) = self.failed_sync.take() {
+            return Err(error);
+        }
         if let Some(cause) = &self.broken {
             return Err(cause.as_cause_of_closing());
         }
@@ -284,10 +318,17 @@ impl Store for SqliteStore {
     }
 
     fn watch(&self, attention: Attention) -> Option<Duration> {
-        self.peers.as_ref().map(|peers| peers.watch(attention))
+        let look = self.peers.as_ref().map(|peers| peers.watch(attention));
+        look.into_iter().chain(self.log.left()).min()
     }
 
     fn stirred(&mut self, attention: Attention) -> bool {
+        if let Err(error) = self.sync_if_due() {
+            self.failed_sync = Some(error);
+        }
+        if self.failed_sync.is_some() {
+            return true;
+        }
         match (&self.conn, &mut self.peers) {
             (Some(conn), Some(peers)) => peers.stirred(conn, self.shared.sql(), attention),
             _ => false,
@@ -305,12 +346,12 @@ impl Store for SqliteStore {
     }
 
     fn reopen(&mut self) -> Result<(), BackendError> {
-        // An error of closing is what made reopening necessary, or will show again.
+        // An error of closing is what made reopening necessary, or will show again. Nothing is lost by it: the process lives.
         let _ = self.disconnect();
         self.broken = Some(BackendError::new(BackendErrorKind::Closed, "the store could not be reopened"));
         let conn = database::open_existing(self.shared.site(), self.shared.options(), self.shared.sql())?;
         self.install(conn)?;
-        self.broken = None;
+        (self.broken, self.failed_sync) = (None, None);
         Ok(())
     }
 
