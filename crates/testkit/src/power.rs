@@ -133,7 +133,12 @@ impl Life {
         self.check_up_to(store, acknowledged, acknowledged)
     }
 
-    fn check_up_to(&self, store: &mut impl Store, first: u64, last: u64) -> Result<u64, String> {
+    /// As [`check`](Self::check), of a store that may not have synced all that it acknowledged: it holds `first` transactions at
+    /// least and `last` at most.
+    ///
+    /// # Errors
+    /// What differs, in words.
+    pub fn check_up_to(&self, store: &mut impl Store, first: u64, last: u64) -> Result<u64, String> {
         let found = Everything::of(store, None).map_err(|error| format!("it cannot be read: {error}"))?;
         let mut differences = Vec::new();
         for number in first..=last {

@@ -51,8 +51,10 @@ const fn place(package: &'static str, target: &'static str) -> Place {
 }
 
 const REDB_POWER: Place = place("poolqueue-redb", "power_loss");
+const REDB_POWER_INTERVAL: Place = place("poolqueue-redb", "power_interval");
 const FILES_POWER: Place = place("poolqueue-testkit-fault", "power_files");
 const SQLITE_POWER: Place = place("poolqueue-testkit-fault", "power_sqlite");
+const SQLITE_POWER_POLICIES: Place = place("poolqueue-testkit-fault", "power_policies");
 const FAULTS: Place = place("poolqueue-testkit-fault", "faults");
 const MODELS: Place = Place { package: "poolqueue-core", target: Some("shuttle"), shuttle: true };
 const PUMP: Place = Place { package: "poolqueue", target: None, shuttle: true };
@@ -83,8 +85,11 @@ const fn row(row: &'static str, (figure, release, quick): Figures, place: Place,
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     row("R1", ("R1_REDB", 1_000_000, 50_000), REDB_POWER, "nothing_acknowledged_is_lost_with_the_power"),
+    row("R1", ("R1_REDB_INTERVAL", 20_000, 1_000), REDB_POWER_INTERVAL, "of_what_was_acknowledged_only_the_end_since_the_last_sync_is_lost_with_the_power"),
     row("R1", ("R1_REDB_APPLICATION", 20_000, 1_000), REDB_UNITS, "application::tests::power::nothing_of_the_queue_s_or_the_application_s_is_lost_with_the_power"),
     row("R1", ("R1_SQLITE", 1_000_000, 50_000), SQLITE_POWER, "nothing_acknowledged_is_lost_with_the_power"),
+    row("R1", ("R1_SQLITE_INTERVAL", 20_000, 1_000), SQLITE_POWER_POLICIES, "at_an_interval_only_what_was_acknowledged_since_the_last_sync_is_lost_with_the_power"),
+    row("R1", ("R1_SQLITE_OS", 20_000, 1_000), SQLITE_POWER_POLICIES, "without_syncs_only_what_was_acknowledged_last_is_lost_with_the_power"),
     row("R1", ("R1_FILES_REDB", 20_000, 1_000), FILES_POWER, "redb_files_are_whole_or_not_there_when_the_power_is_lost"),
     row("R1", ("R1_FILES_SQLITE", 20_000, 1_000), FILES_POWER, "sqlite_files_are_whole_or_not_there_when_the_power_is_lost"),
     row("R1", ("R1_MODEL", 1_000_000, 20_000), MODELS, "answers::nobody_is_answered_before_the_commit_in_any_interleaving"),

@@ -63,6 +63,12 @@ impl Floating {
         self.state().ops.as_ref().map_or(0, Vec::len)
     }
 
+    /// How many syncs were recorded up to now.
+    pub fn syncs(&self) -> usize {
+        let syncs = |ops: &Vec<Op>| ops.iter().filter(|op| matches!(op, Op::Sync { .. })).count();
+        self.state().ops.as_ref().map_or(0, syncs)
+    }
+
     /// The file as it is now.
     pub fn image(&self) -> Image {
         self.state().image.clone()
@@ -156,8 +162,12 @@ impl Place {
     }
 
     pub fn open(&self, file: &Floating) -> Result<RedbStore, BackendError> {
+        self.open_with(file, RedbOptions::default())
+    }
+
+    pub fn open_with(&self, file: &Floating, options: RedbOptions) -> Result<RedbStore, BackendError> {
         let file = file.clone();
-        let options = RedbOptions::default()
+        let options = options
             .with_cache_bytes(CACHE)
             .with_preallocate_step(PREALLOCATE)
             .with_storage_wrap(Arc::new(move |_, _| Box::new(file.clone())));
