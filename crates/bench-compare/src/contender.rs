@@ -13,6 +13,8 @@ pub trait Contender: Sized + Send + Sync + 'static {
     const ENGINE: &'static str;
     /// Settings that can be measured, the usual first.
     const MODES: &'static [&'static str] = &["default"];
+    /// Further settings, which are measured only when they are asked for by name.
+    const NAMED_MODES: &'static [&'static str] = &[];
     /// Whether there is a call that takes many jobs.
     const BATCH: bool = true;
     /// Whether there is a call that completes many jobs, which `start` uses for [`Work::batched`].

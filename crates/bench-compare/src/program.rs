@@ -22,6 +22,9 @@ pub struct Listing {
     pub engine: String,
     /// Its modes, the usual first.
     pub modes: Vec<String>,
+    /// Those that are measured only when they are asked for.
+    #[serde(default)]
+    pub named_modes: Vec<String>,
     /// The families of the shapes that it can do.
     pub shapes: Vec<String>,
 }
@@ -76,6 +79,7 @@ impl Program {
             contender: C::NAME.to_owned(),
             engine: C::ENGINE.to_owned(),
             modes: owned(C::MODES),
+            named_modes: owned(C::NAMED_MODES),
             shapes: owned(&shapes),
         };
         let extra: Vec<String> = owned(names);

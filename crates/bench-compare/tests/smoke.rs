@@ -77,6 +77,25 @@ fn shapes_that_are_measured_by_time_count_what_they_did() {
 }
 
 #[test]
+fn sync_policies_are_measured_when_they_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked =
+        "--shape drain --seconds 60 --jobs 300 --contender poolqueue:interval --contender poolqueue:os";
+    let results = results(dir.path(), asked);
+    let mut found: Vec<_> =
+        results.iter().map(|result| (&*result.contender, &*result.engine, result.jobs)).collect();
+    found.sort_unstable();
+    let expected = [
+        ("poolqueue:interval", "redb", 300),
+        ("poolqueue:interval", "sqlite", 300),
+        ("poolqueue:os", "sqlite", 300),
+    ];
+    assert_eq!(found, expected);
+    assert!(results.iter().all(|result| result.durability.contains("power cut")), "{results:?}");
+    assert_eq!(program(&["--contender", "poolqueue:never"]).status.code(), Some(1));
+}
+
+#[test]
 fn contenders_are_listed_a_line_each() {
     let output = program(&["list"]);
     let lines = String::from_utf8(output.stdout).unwrap();

@@ -10,7 +10,8 @@ Usage: bench-compare [options]
   --shape SHAPE      only this one: a name, or all sizes of a family; may be repeated
                      enqueue-1 enqueue-16 enqueue-64 enqueue-256 batch-1000 drain drain-batched steady idle loaded
                      backlog-N tags-N future-N cleanup-N streams-10000 tag-streams-1000 queues-10000
-  --contender NAME   only this one; may be repeated
+  --contender NAME   only this one; may be repeated; NAME:MODE is a mode of it, some of which are measured only so:
+                     poolqueue:interval poolqueue:os
   --rounds N         the contenders take turns so many times, medians count; 3 unless told
   --quick            one round, shorter measurements, smaller backlogs
   --jobs N           jobs in a drain; 100,000 unless told

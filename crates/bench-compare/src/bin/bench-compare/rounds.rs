@@ -41,20 +41,32 @@ pub fn entrants(own: &[Listing], asked: &Arguments) -> Res<Vec<Entrant>> {
     for rival in &asked.rivals {
         listings.extend(listed(rival)?.into_iter().map(|listing| (rival.clone(), listing)));
     }
-    if let Some(unknown) =
-        asked.contenders.iter().find(|name| listings.iter().all(|(_, listing)| listing.contender != **name))
-    {
+    let names = &asked.contenders;
+    let unknown = |name: &&String| listings.iter().all(|(_, listing)| modes(listing, name).is_empty());
+    if let Some(unknown) = names.iter().find(unknown) {
         return Err(format!("there is no contender {unknown:?}").into());
     }
-    let wanted = listings
-        .into_iter()
-        .filter(|(_, listing)| asked.contenders.is_empty() || asked.contenders.contains(&listing.contender));
-    let entrants = wanted.flat_map(|(program, listing)| {
-        let modes = listing.modes.clone();
+    let entrants = listings.into_iter().flat_map(|(program, listing)| {
+        let mut wanted = if names.is_empty() { listing.modes.clone() } else { Vec::new() };
+        for mode in names.iter().flat_map(|name| modes(&listing, name)) {
+            if !wanted.contains(&mode) {
+                wanted.push(mode);
+            }
+        }
         let entrant = move |mode| Entrant { program: program.clone(), listing: listing.clone(), mode };
-        modes.into_iter().map(entrant)
+        wanted.into_iter().map(entrant)
     });
     Ok(entrants.collect())
+}
+
+/// The modes of a contender that `name` stands for: all but those that have to be named, or the one behind the colon.
+fn modes(listing: &Listing, name: &str) -> Vec<String> {
+    if name == listing.contender {
+        return listing.modes.clone();
+    }
+    let mode = name.split_once(':').filter(|(contender, _)| *contender == listing.contender);
+    let all = listing.modes.iter().chain(&listing.named_modes);
+    all.filter(|known| mode.is_some_and(|(_, mode)| *known == mode)).cloned().collect()
 }
 
 /// What a rival's program says that it holds.

@@ -3,18 +3,24 @@
 use std::marker::PhantomData;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bench_compare::{Contender, Res, Sink, Work};
 use poolqueue::backend::{EmbeddedOptions, WriterOptions};
 use poolqueue::{
     BackendError, ClaimedJob, JobStream, NewJob, PoolQueue, RedbBackend, RedbOptions, SqliteBackend,
-    SqliteOptions, StreamBuilder,
+    SqliteOptions, StreamBuilder, SyncPolicy,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Every commit is synced before it is answered. The stores have no other policy.
+/// Every commit is synced before it is answered.
 const EVERY_COMMIT: &str = "every-commit";
+/// What is answered is synced every 100 ms.
+const AT_INTERVAL: &str = "interval";
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// The system syncs.
+const OS: &str = "os";
 
 /// The mode with a cache of 1 MiB.
 const LEAN: &str = "lean";
@@ -23,11 +29,33 @@ const LEAN_CACHE_BYTES: usize = 1 << 20;
 /// A store.
 pub trait Engine: Send + Sync + 'static {
     const ENGINE: &'static str;
+    /// The modes that stand for a sync policy weaker than the usual one.
+    const POLICIES: &'static [&'static str];
     fn open(
         dir: &Path,
-        cache_bytes: Option<usize>,
+        settings: Settings,
         options: EmbeddedOptions,
     ) -> impl Future<Output = poolqueue::Result<PoolQueue>> + Send;
+}
+
+/// What a mode comes to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Settings {
+    cache_bytes: Option<usize>,
+    sync: SyncPolicy,
+}
+
+impl Settings {
+    fn of(mode: &str) -> Res<Self> {
+        let usual = Settings::default();
+        Ok(match mode {
+            EVERY_COMMIT => usual,
+            LEAN => Settings { cache_bytes: Some(LEAN_CACHE_BYTES), ..usual },
+            AT_INTERVAL => Settings { sync: SyncPolicy::Interval(SYNC_INTERVAL), ..usual },
+            OS => Settings { sync: SyncPolicy::Os, ..usual },
+            _ => return Err(format!("there is no mode {mode:?}").into()),
+        })
+    }
 }
 
 /// The redb store.
@@ -35,14 +63,11 @@ pub struct Redb;
 
 impl Engine for Redb {
     const ENGINE: &'static str = "redb";
+    const POLICIES: &'static [&'static str] = &[AT_INTERVAL];
 
-    async fn open(
-        dir: &Path,
-        cache_bytes: Option<usize>,
-        options: EmbeddedOptions,
-    ) -> poolqueue::Result<PoolQueue> {
-        let store = RedbOptions::default();
-        let store = match cache_bytes {
+    async fn open(dir: &Path, settings: Settings, options: EmbeddedOptions) -> poolqueue::Result<PoolQueue> {
+        let store = RedbOptions::default().with_sync(settings.sync);
+        let store = match settings.cache_bytes {
             Some(bytes) => store.with_cache_bytes(bytes),
             None => store,
         };
@@ -56,14 +81,11 @@ pub struct Sqlite;
 
 impl Engine for Sqlite {
     const ENGINE: &'static str = "sqlite";
+    const POLICIES: &'static [&'static str] = &[AT_INTERVAL, OS];
 
-    async fn open(
-        dir: &Path,
-        cache_bytes: Option<usize>,
-        options: EmbeddedOptions,
-    ) -> poolqueue::Result<PoolQueue> {
-        let store = SqliteOptions::default();
-        let store = match cache_bytes {
+    async fn open(dir: &Path, settings: Settings, options: EmbeddedOptions) -> poolqueue::Result<PoolQueue> {
+        let store = SqliteOptions::default().sync(settings.sync);
+        let store = match settings.cache_bytes {
             Some(bytes) => store.cache_bytes(bytes),
             None => store,
         };
@@ -126,22 +148,18 @@ impl<E: Engine, G: Grouping> Contender for Ours<E, G> {
     const NAME: &'static str = G::NAME;
     const ENGINE: &'static str = E::ENGINE;
     const MODES: &'static [&'static str] = &[EVERY_COMMIT];
+    const NAMED_MODES: &'static [&'static str] = E::POLICIES;
     const BATCHED_ACK: bool = true;
     const LEAN: Option<&'static str> = Some(LEAN);
     type Running = Running;
 
     async fn open(dir: &Path, mode: &str) -> Res<Self> {
-        let cache_bytes = match mode {
-            EVERY_COMMIT => None,
-            LEAN => Some(LEAN_CACHE_BYTES),
-            _ => return Err(format!("there is no mode {mode:?}").into()),
-        };
         let options = EmbeddedOptions::default().writer(G::options());
-        Ok(Ours { queue: E::open(dir, cache_bytes, options).await?, kind: PhantomData })
+        Ok(Ours { queue: E::open(dir, Settings::of(mode)?, options).await?, kind: PhantomData })
     }
 
     async fn durability(&self) -> Res<String> {
-        Ok(self.queue.health().store.durability.to_owned())
+        Ok(self.queue.health().store.durability.into_owned())
     }
 
     async fn enqueue(&self, payload: String) -> Res<()> {
