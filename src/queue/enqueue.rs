@@ -16,7 +16,7 @@ impl IntoJob for NewJob {
 }
 
 impl PoolQueue {
-    /// Adds a job and returns its id. By then the job is on stable storage.
+    /// Adds a job and returns its id. By then the job is on stable storage, as the [`SyncPolicy`](crate::SyncPolicy) says.
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) and [`Error::TooLarge`](crate::Error::TooLarge) naming what is

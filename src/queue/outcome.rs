@@ -12,7 +12,7 @@ type Verdicts = Vec<std::result::Result<Status, Rejected>>;
 /// The verbs take a `&ClaimedJob`, a [`Lease`](crate::Lease) or a [`JobId`](crate::JobId). The first two are fenced:
 /// they are refused once the job has been claimed again. A bare id names the job whatever its attempt.
 ///
-/// Each returns the job's new status after the change is on stable storage. A job that says no is
+/// Each returns the job's new status after the change is on stable storage, as the [`SyncPolicy`](crate::SyncPolicy) says. A job that says no is
 /// [`Error::Rejected`](crate::Error::Rejected) from the verb for one job, and that job's own verdict from the verb for
 /// many, in the order they were given; the others of the batch are not concerned. A batch is one transaction. Dropping
 /// the future does not undo a change already handed to the store.
