@@ -51,10 +51,6 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    fn forget_rows(&mut self) {
-        self.rows.forget();
-    }
-
     /// What is kept for the next transaction. Buffers that have become large are not.
     fn kept(mut self) -> Self {
         for buffer in [&mut self.row, &mut self.labels, &mut self.tail, &mut self.outcome] {

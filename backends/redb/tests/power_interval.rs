@@ -12,7 +12,7 @@ use course::Course;
 use disk::{Floating, Place, disk_with, file_of};
 use poolqueue_core::{Attention, BackendError, ManualClock, Store, SyncPolicy, Timestamp};
 use poolqueue_redb::{RedbOptions, RedbStore};
-use poolqueue_testkit::power::Life;
+use poolqueue_testkit::power::{Life, mark, marked};
 use poolqueue_testkit::proof::Proof;
 use poolqueue_testkit_fault::crash::{Image, Loss, Losses, least, without_syncs};
 use poolqueue_testkit_fault::trace::Op;
@@ -26,15 +26,6 @@ const NAPS_EVERY: u64 = 7;
 const DUE_EVERY: u64 = 11;
 /// … and after so many the store is closed and opened again, or reopened in place, in turn.
 const REOPENED_EVERY: u64 = 45;
-
-/// How many transactions were synced, and how many acknowledged, as one mark of a record.
-fn mark(synced: u64, acknowledged: u64) -> u64 {
-    synced << 32 | acknowledged
-}
-
-fn marks(loss: &Loss) -> (u64, u64) {
-    (loss.marks >> 32, loss.marks & u64::from(u32::MAX))
-}
 
 /// A life that was led under an interval, and what it did to the file.
 struct Recorded {
@@ -104,14 +95,14 @@ fn open<T>(
 /// What is promised: a moment of this life, none before the last sync, and none that was not asked for yet. How many
 /// acknowledged transactions are lost.
 fn check(place: &Place, life: &Life, loss: &Loss) -> Result<u64, String> {
-    let (synced, acknowledged) = marks(loss);
+    let (synced, acknowledged) = marked(loss.marks);
     let held = open(place, loss, |store| life.check_up_to(store, synced, acknowledged + 1))?;
     Ok(acknowledged.saturating_sub(held))
 }
 
 /// What is promised where each commit is synced.
 fn check_as_if_each_was_synced(place: &Place, life: &Life, loss: &Loss) -> Result<u64, String> {
-    open(place, loss, |store| life.check(store, marks(loss).1))
+    open(place, loss, |store| life.check(store, marked(loss.marks).1))
 }
 
 #[test]

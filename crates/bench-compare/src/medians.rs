@@ -64,20 +64,8 @@ mod tests {
             contender: "a".to_owned(),
             engine: engine.to_owned(),
             durability: "synced".to_owned(),
-            callers: 0,
-            batch: 16,
-            jobs: 10,
             jobs_per_s,
-            p50_us: None,
-            p99_us: None,
-            p999_us: None,
-            rss_bytes: 1 << 20,
-            bytes_per_job: None,
-            fsync_p50_us: 100.0,
-            void: false,
-            lost: 0,
-            doubled: 0,
-            figures: BTreeMap::new(),
+            ..Measurement::default()
         }
     }
 

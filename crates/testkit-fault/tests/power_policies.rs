@@ -8,45 +8,25 @@ mod support;
 use std::time::Duration;
 
 use poolqueue_core::{Attention, ManualClock, Store, SyncPolicy, Timestamp};
-use poolqueue_sqlite::{SqliteOptions, SqliteStore};
-use poolqueue_testkit::power::Life;
+use poolqueue_sqlite::SqliteStore;
+use poolqueue_testkit::power::{Life, mark, marked};
 use poolqueue_testkit::proof::{Proof, figure, seed};
 use poolqueue_testkit_fault::Recording;
 use poolqueue_testkit_fault::crash::{Disk, Loss, Losses, least, without_syncs};
 use poolqueue_testkit_fault::trace::Op;
 use support::place;
-use support::power::{Bench, Progress, THREADS, caught, lasting};
+use support::power::{
+    Bench, LOSSES_MAX, Progress, THREADS, TRANSACTIONS, caught, lasting, options, options_of,
+};
 
 const NAME: &str = "jobs.db";
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Transactions of one life.
-const TRANSACTIONS: u64 = 120;
 /// After so many the interval is over, with nothing asked; …
 const NAPS_EVERY: u64 = 7;
 /// … after so many while the next one is asked; …
 const DUE_EVERY: u64 = 11;
 /// … and after so many the store is closed and opened again.
 const SITTING: u64 = 35;
-/// Losses of one life, at most; then comes another one.
-const LOSSES_MAX: u64 = 20_000;
-
-/// Small, so that the file grows, and its log is moved, often.
-fn options() -> SqliteOptions {
-    SqliteOptions::default()
-        .wal_grow_bytes(0)
-        .wal_autocheckpoint(50)
-        .journal_size_limit(100_000)
-        .cache_bytes(1 << 20)
-}
-
-/// How many transactions were synced, and how many acknowledged, as one mark of a record.
-fn mark(synced: u64, acknowledged: u64) -> u64 {
-    synced << 32 | acknowledged
-}
-
-fn marks(loss: &Loss) -> (u64, u64) {
-    (loss.marks >> 32, loss.marks & u64::from(u32::MAX))
-}
 
 /// A life that was led under a policy, and what it did to its files.
 struct Course {
@@ -61,9 +41,7 @@ impl Course {
         let recording = Recording::start(place.path()).unwrap();
         let mut life = Life::new(seed);
         let clock = ManualClock::new(Timestamp::from_micros(0));
-        // The log is long from the beginning every other time, as it is by default.
-        let grown = if seed.is_multiple_of(2) { 1 << 16 } else { 0 };
-        let options = options().wal_grow_bytes(grown).sync(policy).clock(clock.clone());
+        let options = options_of(seed).sync(policy).clock(clock.clone());
         let mut store = SqliteStore::open(&path, options.clone()).unwrap();
         let at_an_interval = policy != SyncPolicy::Os;
         let mut synced = 0;
@@ -96,14 +74,14 @@ impl Course {
 
     /// Opens what a loss has left, and says how many acknowledged transactions are not in it.
     fn check(&self, bench: &Bench, loss: &Loss) -> Result<u64, String> {
-        let (synced, acknowledged) = marks(loss);
+        let (synced, acknowledged) = marked(loss.marks);
         let held = self.open(bench, loss, |store| self.life.check_up_to(store, synced, acknowledged + 1))?;
         Ok(acknowledged.saturating_sub(held))
     }
 
     /// The same where nothing acknowledged may be missing.
     fn check_as_if_each_was_synced(&self, bench: &Bench, loss: &Loss) -> Result<u64, String> {
-        self.open(bench, loss, |store| self.life.check(store, marks(loss).1))
+        self.open(bench, loss, |store| self.life.check(store, marked(loss.marks).1))
     }
 
     fn open(

@@ -7,35 +7,24 @@ mod support;
 use std::fs;
 
 use poolqueue_core::Store;
-use poolqueue_sqlite::{SqliteOptions, SqliteStore};
+use poolqueue_sqlite::SqliteStore;
 use poolqueue_testkit::power::Life;
 use poolqueue_testkit::proof::{Proof, figure, seed};
 use poolqueue_testkit_fault::Recording;
 use poolqueue_testkit_fault::crash::{Disk, Loss, Losses, without_syncs};
 use poolqueue_testkit_fault::trace::Op;
 use support::place;
-use support::power::{Bench, Progress, THREADS, caught, disk_with, lasting};
+use support::power::{
+    Bench, LOSSES_MAX, Progress, THREADS, TRANSACTIONS, caught, disk_with, lasting, options, options_of,
+};
 
 const NAME: &str = "jobs.db";
-/// Transactions of one life.
-const TRANSACTIONS: u64 = 120;
 /// After so many the store is closed and opened again.
 const SITTING: u64 = 35;
-/// Losses of one life, at most; then comes another one.
-const LOSSES_MAX: u64 = 20_000;
 /// After each so-manieth operation the shared memory is left behind, with garbage in it.
 const GARBAGE: usize = 8;
 /// Losses of one opening.
 const AGAIN: u64 = 40;
-
-/// Small, so that the file grows, and its log is moved, often.
-fn options() -> SqliteOptions {
-    SqliteOptions::default()
-        .wal_grow_bytes(0)
-        .wal_autocheckpoint(50)
-        .journal_size_limit(100_000)
-        .cache_bytes(1 << 20)
-}
 
 /// A life, and what it did to its files.
 struct Course {
@@ -49,8 +38,7 @@ impl Course {
         let path = place.path().join(NAME);
         let recording = Recording::start(place.path()).unwrap();
         let mut life = Life::new(seed);
-        // The log is long from the beginning every other time, as it is by default.
-        let options = options().wal_grow_bytes(if seed.is_multiple_of(2) { 1 << 16 } else { 0 });
+        let options = options_of(seed);
         let mut store = SqliteStore::open(&path, options.clone()).unwrap();
         for number in 1..=transactions {
             let acknowledged = life.go_on(&mut store).unwrap_or_else(|what| panic!("seed {seed}: {what}"));

@@ -20,6 +20,18 @@ use draw::World;
 pub use everything::Everything;
 use step::Group;
 
+/// How many transactions were synced, and how many acknowledged, as one mark of a record: for stores that do not sync each.
+#[must_use]
+pub fn mark(synced: u64, acknowledged: u64) -> u64 {
+    synced << 32 | acknowledged
+}
+
+/// What such a mark says.
+#[must_use]
+pub fn marked(mark: u64) -> (u64, u64) {
+    (mark >> 32, mark & u64::from(u32::MAX))
+}
+
 /// The life of a store up to now. See the module.
 pub struct Life {
     seed: u64,

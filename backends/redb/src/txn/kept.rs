@@ -152,7 +152,7 @@ impl RedbTxn<'_> {
             memory.scratch = std::mem::take(&mut self.scratch).kept();
             if self.shared.application().is_some() {
                 // Others write, too.
-                memory.scratch.forget_rows();
+                memory.scratch.rows.forget();
             }
         }
         Ok(())

@@ -8,11 +8,30 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use poolqueue_sqlite::SqliteOptions;
 use poolqueue_testkit_fault::crash::{Contents, Disk};
 use poolqueue_testkit_fault::trace::{FileId, Op};
 
 /// How many threads work on one row: as many as the smallest machine has that proves it.
 pub const THREADS: u64 = 2;
+/// Transactions of one life.
+pub const TRANSACTIONS: u64 = 120;
+/// Losses of one life, at most; then comes another one.
+pub const LOSSES_MAX: u64 = 20_000;
+
+/// Small, so that the file grows, and its log is moved, often.
+pub fn options() -> SqliteOptions {
+    SqliteOptions::default()
+        .wal_grow_bytes(0)
+        .wal_autocheckpoint(50)
+        .journal_size_limit(100_000)
+        .cache_bytes(1 << 20)
+}
+
+/// The same for a life of this seed: in every other one the log is long from the beginning, as it is by default.
+pub fn options_of(seed: u64) -> SqliteOptions {
+    options().wal_grow_bytes(if seed.is_multiple_of(2) { 1 << 16 } else { 0 })
+}
 
 fn is_shared_memory(path: &Path) -> bool {
     path.to_string_lossy().ends_with("-shm")

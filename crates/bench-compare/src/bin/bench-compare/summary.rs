@@ -105,8 +105,6 @@ fn aligned(rows: &[[String; 11]]) -> String {
 
 #[cfg(test)]
 pub mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     /// A result with these figures and nothing else.
@@ -116,20 +114,8 @@ pub mod tests {
             contender: contender.to_owned(),
             engine: engine.to_owned(),
             durability: "synced".to_owned(),
-            callers: 1,
-            batch: 1,
-            jobs: 10,
             jobs_per_s,
-            p50_us: None,
-            p99_us: None,
-            p999_us: None,
-            rss_bytes: 1 << 20,
-            bytes_per_job: None,
-            fsync_p50_us: 100.0,
-            void: false,
-            lost: 0,
-            doubled: 0,
-            figures: BTreeMap::new(),
+            ..Measurement::default()
         }
     }
 
